@@ -1,0 +1,1 @@
+"""Frontal + lateral + report pre-training of chest X-ray encoders."""

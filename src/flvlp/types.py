@@ -1,0 +1,212 @@
+"""Every shape that crosses a module border, in one file.
+
+Letters: B studies per rank, M of them with a lateral view, P patches, T tokens, D joint width, K prototypes,
+H W pixels, N masked pieces of the micro-batch, k lateral negatives.
+"""
+
+from collections.abc import Sequence
+from dataclasses import dataclass, fields, replace
+from typing import Protocol
+
+import numpy as np
+import torch
+from torch import Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Study:
+    """One study as a reader lists it; pixels are read later, through its `StudySource`.
+
+    Attributes:
+        study_id: unique in its data set.
+        patient_id: splits keep a patient in one part.
+        report: the text the tokenizer sees; the IMPRESSION comes first, so that truncation cuts FINDINGS.
+        has_lateral: said by the data set, never guessed from pixels.
+        row: 1-based line of the source file (the header is line 1), 0 for data that has no file.
+    """
+
+    study_id: str
+    patient_id: str
+    report: str
+    has_lateral: bool
+    row: int = 0
+
+
+class StudySource(Protocol):
+    """What every reader offers: studies, how they are split, and their pixels.
+
+    Attributes:
+        studies: all studies, in the order of the source.
+        splits: part name (`train`, `validation`, maybe `test`) -> positions in `studies`, (n,) int64.
+    """
+
+    studies: Sequence[Study]
+    splits: dict[str, np.ndarray]
+
+    def frontal(self, index: int) -> np.ndarray:
+        """Returns the frontal view of study `index`, (H, W) uint8, 0-255, air dark."""
+        ...
+
+    def lateral(self, index: int) -> np.ndarray:
+        """Returns the lateral view of study `index`, (H, W) uint8, 0-255; only for a study that has one."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class Batch:
+    """One micro-batch of a rank. Absent laterals take no memory: `lateral` holds the present ones only.
+
+    Attributes:
+        frontal: (B, 1, H, W) uint8, 0-255.
+        lateral: (M, 1, H, W) uint8, 0-255, the present laterals in the order of their rows.
+        lateral_rows: (M,) int64, the row of each lateral.
+        has_lateral: (B,) bool.
+        is_valid: (B,) bool, False for a row whose image could not be read; it takes part in nothing.
+        tokens: (B, T) int64, the unmasked report.
+        masked_tokens: (B, T) int64, the report with masked words.
+        is_token: (B, T) bool, everything but padding.
+        is_word: (B, T) bool, real tokens without [CLS], [SEP] and padding.
+        masked_positions: (N,) int64, positions of the masked pieces of valid rows in the flattened (B * T).
+        masked_targets: (N,) int64, their vocabulary ids.
+        report_key: (B,) int64, equal for identical reports.
+        study_index: (B,) int64, position of each study in its source.
+    """
+
+    frontal: Tensor
+    lateral: Tensor
+    lateral_rows: Tensor
+    has_lateral: Tensor
+    is_valid: Tensor
+    tokens: Tensor
+    masked_tokens: Tensor
+    is_token: Tensor
+    is_word: Tensor
+    masked_positions: Tensor
+    masked_targets: Tensor
+    report_key: Tensor
+    study_index: Tensor
+
+    def to(self, device: torch.device) -> "Batch":
+        """Returns the batch on `device`, without waiting for the copy."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+    def pin_memory(self) -> "Batch":
+        """Returns the batch in page-locked memory; the data loader calls it."""
+        return replace(self, **{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class ImageFeatures:
+    """What an image encoder returns.
+
+    Attributes:
+        patches: (B, P, D) projected patch features, row-major over the grid.
+        pooled: (B, D) projected class token, or the mean of the projected patches.
+        grid: rows and columns of the patches, P = rows * columns.
+    """
+
+    patches: Tensor
+    pooled: Tensor
+    grid: tuple[int, int]
+
+
+@dataclass(frozen=True, slots=True)
+class TextFeatures:
+    """What a text encoder returns.
+
+    Attributes:
+        words: (B, T, D) projected token features.
+        report: (B, D) projected [CLS], or the mean over real tokens.
+    """
+
+    words: Tensor
+    report: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class MLMOutput:
+    """Logits (N, V) of the masked pieces and their targets (N,)."""
+
+    logits: Tensor
+    targets: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class AlignmentOutput:
+    """Word features asked of each view, for the M studies that have both.
+
+    Attributes:
+        frontal: (M, T, D) word i asked of the own frontal patches.
+        lateral: (M, T, D) word i asked of the own lateral patches.
+        is_word: (M, T) bool.
+        frontal_negatives, lateral_negatives: (M, k, T, D) word i asked of k other studies' frontals or laterals.
+        is_negative: (M, k) bool, False where the other study has the identical report.
+    """
+
+    frontal: Tensor
+    lateral: Tensor
+    is_word: Tensor
+    frontal_negatives: Tensor
+    lateral_negatives: Tensor
+    is_negative: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class QueueState:
+    """Features of earlier global batches, L2-normalised, oldest overwritten first.
+
+    Attributes:
+        features: (3, n, D) frontal, lateral, report.
+        is_filled: (3, n) bool, False for rows never written and for studies without that part.
+    """
+
+    features: Tensor
+    is_filled: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """All that the losses need from one forward pass; a part that a switched-off term would need is None.
+
+    Attributes:
+        frontal, lateral, fused, report: (B, D) pooled features; `lateral` rows without a view are zero.
+        has_lateral, is_valid: (B,) bool, as in the batch.
+        prototypes: (K, D) raw rows; the loss normalises.
+        queue: earlier features for the prototype codes.
+    """
+
+    frontal: Tensor
+    lateral: Tensor
+    report: Tensor
+    has_lateral: Tensor
+    is_valid: Tensor
+    fused: Tensor | None = None
+    mlm: MLMOutput | None = None
+    alignment: AlignmentOutput | None = None
+    prototypes: Tensor | None = None
+    queue: QueueState | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """Global divisors of one optimiser step: summed over all ranks and micro-batches.
+
+    Attributes:
+        masked_pieces: masked word pieces of valid studies.
+        aligned_words: words of valid studies that have a lateral.
+        micro_batches: micro-batches of the step on one rank (terms that see a whole batch are averaged over them).
+    """
+
+    masked_pieces: float
+    aligned_words: float
+    micro_batches: int = 1
+
+
+@dataclass(slots=True)
+class ParamGroup:
+    """Parameters that share a learning-rate factor and a decay rule; named by the model."""
+
+    name: str
+    parameters: list[torch.nn.Parameter]
+    lr_scale: float
+    weight_decay: bool

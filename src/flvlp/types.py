@@ -164,6 +164,18 @@ class QueueState:
     is_filled: Tensor
 
 
+class Queue(Protocol):
+    """What the prototype loss asks of the model's queue."""
+
+    def state(self) -> QueueState:
+        """Returns the queue as it is now."""
+        ...
+
+    def push(self, features: Tensor, is_present: Tensor) -> None:
+        """Appends features (3, N, D) with is_present (3, N) bool and forgets the oldest."""
+        ...
+
+
 @dataclass(frozen=True, slots=True)
 class Output:
     """All that the losses need from one forward pass; a part that a switched-off term would need is None.
@@ -172,7 +184,7 @@ class Output:
         frontal, lateral, fused, report: (B, D) pooled features; `lateral` rows without a view are zero.
         has_lateral, is_valid: (B,) bool, as in the batch.
         prototypes: (K, D) raw rows; the loss normalises.
-        queue: earlier features for the prototype codes.
+        queue: earlier features for the prototype codes; the loss appends the batch.
     """
 
     frontal: Tensor
@@ -184,7 +196,7 @@ class Output:
     mlm: MLMOutput | None = None
     alignment: AlignmentOutput | None = None
     prototypes: Tensor | None = None
-    queue: QueueState | None = None
+    queue: Queue | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -192,13 +204,13 @@ class Counts:
     """Global divisors of one optimiser step: summed over all ranks and micro-batches.
 
     Attributes:
-        masked_pieces: masked word pieces of valid studies.
-        aligned_words: words of valid studies that have a lateral.
+        masked_pieces: (), masked word pieces of valid studies, at least 1.
+        aligned_words: (), words of valid studies that have a lateral, at least 1.
         micro_batches: micro-batches of the step on one rank (terms that see a whole batch are averaged over them).
     """
 
-    masked_pieces: float
-    aligned_words: float
+    masked_pieces: Tensor
+    aligned_words: Tensor
     micro_batches: int = 1
 
 

@@ -1,0 +1,110 @@
+"""What entry points share of Hydra: typed configuration, the run folder, torchrun."""
+
+import os
+import sys
+from pathlib import Path
+from typing import Any, TypeVar
+
+from hydra.core.hydra_config import HydraConfig
+from omegaconf import DictConfig, OmegaConf
+
+from flvlp.data.config import DATASET_CONFIGS, DatasetConfig
+
+T = TypeVar("T")
+
+
+def refuse_sweep_under_torchrun() -> None:
+    """Stops before Hydra starts when a sweep would share one process group among its jobs.
+
+    Raises:
+        SystemExit: with the way to do it.
+    """
+    if "RANK" in os.environ and any(argument in ("-m", "--multirun") for argument in sys.argv[1:]):
+        raise SystemExit(
+            f"{Path(sys.argv[0]).name}: a sweep (-m) cannot run under torchrun; start the sweep with plain python, one "
+            "process a job, or start torchrun once for each job"
+        )
+
+
+def typed(arguments: type[T], cfg: DictConfig) -> T:
+    """Joins the composed YAML to the dataclasses: a wrong type, a misspelt key or an unknown choice fails here.
+
+    Args:
+        arguments: dataclass of the entry point; its field `dataset` is read as the dataclass that `dataset.name` names.
+        cfg: what Hydra composed.
+
+    Raises:
+        ValueError: unknown data set or choice.
+        omegaconf.errors.OmegaConfBaseException: wrong type or key, with the key's name.
+    """
+    OmegaConf.resolve(cfg)
+    plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
+    dataset = typed_dataset(plain.pop("dataset"))
+    joined = OmegaConf.merge(OmegaConf.structured(arguments), plain)
+    made = OmegaConf.to_object(joined)
+    made.dataset = dataset  # type: ignore[attr-defined]
+    return made  # type: ignore[return-value]
+
+
+def typed_dataset(plain: dict[str, Any]) -> DatasetConfig:
+    """Returns the configuration of the data set that `name` selects."""
+    name = plain.get("name")
+    if name not in DATASET_CONFIGS:
+        raise ValueError(f"dataset.name: unknown data set {name!r}; choose one of: {', '.join(DATASET_CONFIGS)}")
+    joined = OmegaConf.merge(OmegaConf.structured(DATASET_CONFIGS[name]), plain)
+    return OmegaConf.to_object(joined)  # type: ignore[return-value]
+
+
+def run_folder() -> Path:
+    """Returns the folder that Hydra made for this run."""
+    return Path(HydraConfig.get().runtime.output_dir)
+
+
+def remove_if_empty(folder: Path) -> None:
+    """Removes a folder that nothing was written to."""
+    if folder.is_dir() and not any(folder.iterdir()):
+        folder.rmdir()
+
+
+# What may differ when a run is resumed: none of it moves a result.
+FREE_ON_RESUME = (
+    "resume",
+    "engine.max_steps",
+    "engine.num_workers",
+    "engine.log_every",
+    "engine.checkpoint_every",
+    "engine.keep_checkpoints",
+    "engine.log_pictures",
+    "dataset.root",
+    "dataset.workers",
+)
+
+
+def resumed_config(cfg: DictConfig, folder: Path) -> DictConfig:
+    """Returns the configuration of the run in `folder` with what the command line changes.
+
+    Args:
+        cfg: composed from the command line.
+        folder: run folder.
+
+    Raises:
+        FileNotFoundError: `folder` holds no run.
+        ValueError: the command line changes something that would make it another run.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        raise FileNotFoundError(f"resume: no config.yaml in {folder}; give the folder of a run, or latest")
+    saved = OmegaConf.load(path)
+    assert isinstance(saved, DictConfig)
+    for override in HydraConfig.get().overrides.task:
+        key, _, value = override.lstrip("+").partition("=")
+        asked = OmegaConf.select(cfg, key.replace("/", "."))
+        held = OmegaConf.select(saved, key.replace("/", "."))
+        if key in FREE_ON_RESUME:
+            OmegaConf.update(saved, key, asked)
+        elif key != "experiment" and asked != held:
+            raise ValueError(
+                f"resume: {key}={value} is not what the run in {folder} was started with; leave it out, or start a new run "
+                f"(free to change: {', '.join(FREE_ON_RESUME[1:])})"
+            )
+    return saved

@@ -1,0 +1,205 @@
+"""Reads a radiograph of any usual format into 8-bit grey: PNG, JPEG, DICOM."""
+
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pydicom
+from PIL import Image, ImageOps, UnidentifiedImageError
+from pydicom.multival import MultiValue
+from pydicom.pixels import apply_modality_lut, apply_voi, pixel_array
+from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
+
+# The largest radiographs have 15 million pixels (4,300 x 3,500); far more is a damaged or hostile header. Pillow
+# warns at 89 million.
+MAX_PIXELS = 80_000_000
+# Of the pixels of a picture with more than 8 bits, this share at either end may be clipped: lead markers, dead pixels.
+CLIPPED_SHARE = 0.001
+
+_DEFLATED = "1.2.840.10008.1.2.1.99"
+_PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+
+
+class ImageReadError(ValueError):
+    """The one exception of `read_image`.
+
+    Survives pickling, and torch's re-raising from a worker with the message alone (which loses the attributes).
+
+    Attributes:
+        path: the file.
+        cause: what is wrong with it, without the path (which may hold a patient's id).
+    """
+
+    def __init__(self, message: str, path: str = "", cause: str = "") -> None:
+        super().__init__(message)
+        self.path = path
+        self.cause = cause
+
+
+def read_image(path: str | Path) -> np.ndarray:
+    """Reads one radiograph as 8-bit grey.
+
+    The format is told by content, not by the file's name.
+
+    - 8 bits or fewer: the stored values, never stretched. Colour and palettes become luminance (ITU-R 601). Alpha is
+      ignored: the colour channels are the picture, and a file whose alpha is 0 everywhere would turn black.
+    - More than 8 bits (PNG, or DICOM without a window): linear from the picture's own range to 0-255, less one pixel
+      in a thousand at either end. Not value / 256, which turns 12-bit data in a 16-bit file black; not plain
+      minimum..maximum, because one burned-in marker at 65535 does the same. A picture of one value becomes 0.
+    - 16-bit colour PNG is refused: Pillow keeps the high bytes only.
+    - DICOM: modality LUT or rescale, then VOI LUT or the first window; a window that leaves one grey value is ignored.
+      Pixels equal to the padding value do not count for the range. MONOCHROME1 is inverted, so that air is dark.
+      Compressed transfer syntaxes go through pylibjpeg.
+    - The EXIF orientation is applied. Orientation tags of DICOM are not.
+
+    Returns:
+        (H, W) uint8, 0-255.
+
+    Raises:
+        ImageReadError: on every failure, among them: no such file, an unknown format, a truncated file, several
+            frames, more than `MAX_PIXELS` pixels. The message names the path and the cause.
+    """
+    path = Path(path)
+    try:
+        with path.open("rb") as file:
+            head = file.read(132)
+        is_dicom = head[128:] == b"DICM" or (path.suffix.lower() in (".dcm", ".dicom") and not _is_picture(head))
+        pixels = _read_dicom(path, head) if is_dicom else _read_picture(path, head)
+        return np.ascontiguousarray(pixels)
+    # Decoders raise whatever their C library or a damaged header leads to; the caller gets one class.
+    except Exception as error:
+        cause = _cause(error, path)
+        raise ImageReadError(f"{path}: cannot be read as an image ({cause})", str(path), cause) from error
+
+
+def _is_picture(head: bytes) -> bool:
+    return head.startswith((_PNG_SIGNATURE, b"\xff\xd8\xff"))
+
+
+def _cause(error: Exception, path: Path) -> str:
+    """Says what went wrong without the path."""
+    if isinstance(error, UnidentifiedImageError):
+        return "neither PNG, JPEG nor DICOM, or its header is damaged"
+    text = error.strerror if isinstance(error, OSError) and error.strerror else str(error)
+    return text.replace(str(path), "the file") or type(error).__name__
+
+
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"{width} x {height} pixels; at most {MAX_PIXELS:,} are read, as a guard against bombs")
+    if width * height == 0:
+        raise ValueError(f"{width} x {height} pixels; the picture is empty")
+
+
+def _read_picture(path: Path, head: bytes) -> np.ndarray:
+    # Byte 24 of a PNG is the bit depth, byte 25 the colour type: 0 is grey alone.
+    if head.startswith(_PNG_SIGNATURE) and len(head) > 25 and head[24] == 16 and head[25] != 0:
+        raise ValueError("16-bit PNG with colour or alpha; save it as 16-bit grey or with 8 bits")
+    with Image.open(path, formats=("PNG", "JPEG")) as opened:
+        _check_size(*opened.size)
+        frames = getattr(opened, "n_frames", 1)
+        if frames > 1:
+            raise ValueError(f"{frames} frames; one picture a file is read")
+        opened.load()
+        image: Image.Image = ImageOps.exif_transpose(opened)
+        if image.mode.startswith(("I", "F")):
+            return _stretched(np.asarray(image))
+        if image.mode == "P" and "transparency" in image.info:
+            image = image.convert("RGBA")
+        if image.mode not in ("L", "1", "LA"):
+            image = image.convert("RGB")
+        return np.asarray(image.getchannel("L") if image.mode == "LA" else image.convert("L"))
+
+
+def _read_dicom(path: Path, head: bytes) -> np.ndarray:
+    if head[128:] == b"DICM":
+        syntax = str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", ""))
+        if syntax == _DEFLATED:  # the whole data set would be inflated before its size is known
+            raise ValueError("deflated transfer syntax; save it uncompressed or with a JPEG syntax")
+    dataset = pydicom.dcmread(path, force=True)
+    if "PixelData" not in dataset:
+        raise ValueError("no pixel data, or not a DICOM file")
+    _check_size(int(dataset.Columns), int(dataset.Rows))
+    frames = int(dataset.get("NumberOfFrames") or 1)
+    if frames > 1:
+        raise ValueError(f"{frames} frames; one picture a file is read")
+    if "TransferSyntaxUID" not in dataset.file_meta:  # a data set without the file header
+        is_implicit = dataset.original_encoding[0]
+        dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
+    interpretation = str(dataset.PhotometricInterpretation)
+    stored = pixel_array(dataset)
+    if interpretation == "RGB" or interpretation.startswith("YBR"):
+        if stored.dtype != np.uint8:
+            raise ValueError(f"colour with {dataset.BitsStored} bits; 8-bit colour or grey is read")
+        return np.asarray(Image.fromarray(stored).convert("L"))
+    if interpretation not in ("MONOCHROME1", "MONOCHROME2"):
+        raise ValueError(f"photometric interpretation {interpretation}; MONOCHROME1, MONOCHROME2, RGB or YBR is read")
+    grey = _displayed(stored, dataset)
+    return 255 - grey if interpretation == "MONOCHROME1" else grey
+
+
+def _displayed(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
+    """Applies the modality and VOI transformations to stored values, (H, W) -> (H, W) uint8."""
+    values = stored
+    is_rescaled = float(dataset.get("RescaleSlope", 1)) != 1 or float(dataset.get("RescaleIntercept", 0)) != 0
+    if is_rescaled or dataset.get("ModalityLUTSequence"):
+        values = apply_modality_lut(stored, dataset)
+    lut = dataset.get("VOILUTSequence")
+    if lut:
+        top = 2.0 ** int(lut[0].LUTDescriptor[2]) - 1
+        return _to_uint8(apply_voi(np.rint(values).astype(np.int64), dataset), 0.0, top)
+    window = _windowed(values, dataset)
+    if window is not None:
+        return window
+    if values is stored and stored.dtype == np.uint8 and int(dataset.BitsStored) == 8:
+        return stored
+    return _stretched(values, _is_padding(stored, dataset))
+
+
+def _windowed(values: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
+    """Applies the first window (DICOM PS3.3 C.11.2.1), (H, W) uint8; None when there is none of use."""
+    center, width = (_first(dataset.get(key)) for key in ("WindowCenter", "WindowWidth"))
+    function = str(dataset.get("VOILUTFunction") or "LINEAR")
+    if center is None or width is None or width < 1:
+        return None
+    distance = values.astype(np.float32) - center
+    if function == "SIGMOID":
+        grey = 255 / (1 + np.exp(np.clip(-4 * distance / width, -80, 80)))
+    elif function == "LINEAR_EXACT":
+        grey = (distance / width + 0.5) * 255
+    else:
+        grey = ((distance + 0.5) / max(width - 1, 1e-6) + 0.5) * 255
+    windowed = _to_uint8(grey, 0.0, 255.0)
+    return windowed if windowed.min() < windowed.max() else None
+
+
+def _first(value: Any) -> float | None:
+    if value is None or value == "":
+        return None
+    return float(value[0]) if isinstance(value, MultiValue) else float(value)
+
+
+def _is_padding(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
+    padding = dataset.get("PixelPaddingValue")
+    if padding is None:
+        return None
+    low, high = sorted((int(padding), int(dataset.get("PixelPaddingRangeLimit", padding))))
+    return (stored >= low) & (stored <= high)
+
+
+def _stretched(values: np.ndarray, is_padding: np.ndarray | None = None) -> np.ndarray:
+    """Maps the range of the picture, less `CLIPPED_SHARE` at either end, to 0-255; (H, W) -> (H, W) uint8."""
+    counted = values.ravel() if is_padding is None or is_padding.all() else values[~is_padding]
+    ordered = np.sort(counted[:: max(1, counted.size // 1_000_000)])  # a million pixels tell the range
+    skipped = int(CLIPPED_SHARE * ordered.size)
+    low, high = float(ordered[skipped]), float(ordered[-1 - skipped])
+    if low == high:
+        low, high = float(counted.min()), float(counted.max())
+    return _to_uint8(values, low, high)
+
+
+def _to_uint8(values: np.ndarray, low: float, high: float) -> np.ndarray:
+    if low == high:
+        return np.zeros(values.shape, dtype=np.uint8)
+    scaled = (values.astype(np.float32) - low) * (255 / (high - low))
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)

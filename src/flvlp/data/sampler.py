@@ -1,0 +1,71 @@
+"""Which studies a rank sees, in which order."""
+
+from collections.abc import Iterator
+
+import numpy as np
+from torch.utils.data import Sampler
+
+
+class EpochSampler(Sampler[tuple[int, int]]):
+    """Gives a rank its studies of an epoch: one global permutation of (seed, epoch), the short tail dropped.
+
+    Micro-batch m of the epoch takes the slice [m W B, (m + 1) W B) of the permutation, rank r its r-th B studies; an
+    optimiser step is `accumulate` micro-batches. Every rank has the same number of micro-batches.
+    """
+
+    def __init__(
+        self, positions: np.ndarray, *, batch_size: int, accumulate: int, seed: int, rank: int = 0, world_size: int = 1
+    ) -> None:
+        """Args as named.
+
+        Args:
+            positions: (n,) int64 positions of the training studies in their source.
+            batch_size: B, studies per rank and micro-batch.
+            accumulate: micro-batches per optimiser step.
+
+        Raises:
+            ValueError: fewer studies than one step takes.
+        """
+        per_step = batch_size * accumulate * world_size
+        self.steps = len(positions) // per_step
+        if self.steps == 0:
+            raise ValueError(
+                f"EpochSampler: {len(positions)} training studies do not fill one step of {per_step} (batch_size "
+                f"{batch_size} x accumulate {accumulate} x {world_size} processes); lower engine.batch_size"
+            )
+        self.positions, self.batch_size, self.accumulate, self.seed = positions, batch_size, accumulate, seed
+        self.rank, self.world_size = rank, world_size
+        self.dropped = len(positions) - self.steps * per_step
+        self.epoch, self.first_step = 0, 0
+
+    def start(self, epoch: int, first_step: int = 0) -> None:
+        """Sets the epoch that the next iteration gives, from its step `first_step` on."""
+        self.epoch, self.first_step = epoch, first_step
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yields (epoch, position), micro-batch after micro-batch."""
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.positions)
+        width = self.batch_size * self.world_size
+        for micro_batch in range(self.first_step * self.accumulate, self.steps * self.accumulate):
+            start = micro_batch * width + self.rank * self.batch_size
+            for index in order[start : start + self.batch_size]:
+                yield self.epoch, int(index)
+
+    def __len__(self) -> int:
+        """Returns the studies that the next iteration gives this rank."""
+        return (self.steps - self.first_step) * self.accumulate * self.batch_size
+
+
+class ShardSampler(Sampler[tuple[int, int]]):
+    """Gives a rank every `world_size`-th study, once and in order, for exact evaluation; ranks may differ in length."""
+
+    def __init__(self, positions: np.ndarray, rank: int = 0, world_size: int = 1) -> None:
+        self.positions = positions[rank::world_size]
+
+    def __iter__(self) -> Iterator[tuple[int, int]]:
+        """Yields (0, position)."""
+        return ((0, int(index)) for index in self.positions)
+
+    def __len__(self) -> int:
+        """Returns the number of this rank's studies."""
+        return len(self.positions)

@@ -1,0 +1,69 @@
+"""Knobs of the training loop. Imports nothing heavy."""
+
+from dataclasses import dataclass
+
+PRECISIONS = ("auto", "fp32", "bf16", "fp16")
+
+
+@dataclass
+class EngineConfig:
+    """How training runs.
+
+    Attributes that affect results:
+        epochs: length of the schedule.
+        max_steps: stop after this many optimiser steps without rescaling the schedule; null for no limit.
+        batch_size: B, studies per rank and micro-batch.
+        accumulate: micro-batches per optimiser step.
+        lr: learning rate of pre-trained trunks; new_lr_scale: factor for everything else.
+        warmup_epochs: linear from `warmup_start` * lr, then cosine to 0.
+        weight_decay, betas, clip: AdamW and the gradient norm's bound.
+        precision: `auto` takes bf16 where the processor has it, else fp16 on CUDA and fp32 on a CPU.
+    and that should not (beyond rounding):
+        num_workers: processes that read data for one rank; 0 reads in the training process.
+        log_every: steps between two log lines; checkpoint_every: steps between checkpoints besides the one at the end
+            of every epoch (0 for none); keep_checkpoints: how many last ones stay.
+        validate: run validation after every epoch.
+        log_pictures: studies shown in TensorBoard.
+        activation_checkpointing: recompute activations of the trunks in the backward pass.
+        compile: torch.compile the model.
+    best_metric: validation figure (larger is better) that decides what `encoders/` holds.
+    """
+
+    epochs: int = 50
+    max_steps: int | None = None
+    batch_size: int = 32
+    accumulate: int = 1
+    lr: float = 1e-5
+    new_lr_scale: float = 5.0
+    warmup_epochs: float = 5.0
+    warmup_start: float = 0.1
+    weight_decay: float = 0.05
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = 1.0
+    precision: str = "auto"
+    num_workers: int = 2
+    log_every: int = 20
+    checkpoint_every: int = 500
+    keep_checkpoints: int = 2
+    validate: bool = True
+    log_pictures: int = 4
+    activation_checkpointing: bool = False
+    compile: bool = False
+    best_metric: str = "retrieval/fused/r1"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"engine.precision: unknown choice {self.precision!r}; choose one of: {', '.join(PRECISIONS)}"
+            )
+        for key in ("epochs", "batch_size", "accumulate", "log_every", "keep_checkpoints"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"engine.{key}: must be at least 1, got {getattr(self, key)}")
+        for key in ("lr", "new_lr_scale", "clip"):
+            if getattr(self, key) <= 0:
+                raise ValueError(f"engine.{key}: must be positive, got {getattr(self, key)}")
+        for key in ("num_workers", "checkpoint_every", "warmup_epochs"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"engine.{key}: must not be negative, got {getattr(self, key)}")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(f"engine.max_steps: must be at least 1 or null, got {self.max_steps}")

@@ -1,0 +1,147 @@
+"""The run folder: what ran, what it measured, and the console. Rank 0 writes; the others are silent."""
+
+import json
+import logging
+import platform
+import resource
+import subprocess
+import sys
+from collections.abc import Mapping
+from datetime import datetime
+from importlib import metadata
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch.utils.tensorboard import SummaryWriter
+
+from flvlp import distributed
+
+log = logging.getLogger(__name__)
+
+PACKAGES = ("torch", "torchvision", "timm", "transformers", "tokenizers", "numpy", "hydra-core")
+
+
+def set_up_console() -> None:
+    """Sends log records to the terminal: INFO and above on rank 0, warnings and errors elsewhere."""
+    handler = logging.StreamHandler()
+    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+    root = logging.getLogger()
+    root.handlers[:] = [handler]
+    root.setLevel(logging.INFO if distributed.launched_rank() == 0 else logging.WARNING)
+    for noisy in ("httpx", "httpcore", "filelock", "matplotlib", "PIL"):
+        logging.getLogger(noisy).setLevel(logging.ERROR)
+
+
+def start_run(folder: Path, config_yaml: str, seed: int) -> None:
+    """Writes `config.yaml` and `run.json` and points `latest` beside the folder to it."""
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.yaml").write_text(config_yaml)
+    append_run(folder, seed)
+    point_latest(folder)
+
+
+def append_run(folder: Path, seed: int) -> None:
+    """Adds how this process was started to `run.json`; a resumed run has several entries."""
+    path = folder / "run.json"
+    earlier = json.loads(path.read_text()) if path.exists() else []
+    path.write_text(json.dumps([*earlier, provenance(seed)], indent=2) + "\n")
+
+
+def point_latest(folder: Path) -> None:
+    """Makes the link `latest` beside a run folder point to it."""
+    latest = folder.parent / "latest"
+    if latest.is_symlink():
+        latest.unlink()
+    if not latest.exists():
+        latest.symlink_to(folder.name, target_is_directory=True)
+
+
+def provenance(seed: int) -> dict[str, Any]:
+    """Returns what is needed to tell later what ran: command, code, versions, machine, seed."""
+
+    def git(*arguments: str) -> str | None:
+        command = ["git", "-C", str(Path(__file__).parent), *arguments]
+        done = subprocess.run(command, capture_output=True, text=True, check=False)
+        return done.stdout.strip() if done.returncode == 0 else None
+
+    changed = git("status", "--porcelain")
+    return {
+        "started": datetime.now().astimezone().isoformat(timespec="seconds"),
+        "command": [sys.executable, *sys.argv],
+        "git_commit": git("rev-parse", "HEAD"),
+        "git_is_dirty": None if changed is None else bool(changed),
+        "python": platform.python_version(),
+        "packages": {name: metadata.version(name) for name in PACKAGES},
+        "host": platform.node(),
+        "device": torch.cuda.get_device_name() if torch.cuda.is_available() else platform.processor() or "cpu",
+        "threads": torch.get_num_threads(),
+        "world_size": distributed.world_size(),
+        "seed": seed,
+    }
+
+
+def peak_memory_gib() -> float:
+    """Returns the peak memory of this process in GiB: on the device with CUDA, resident otherwise."""
+    if torch.cuda.is_available():
+        return torch.cuda.max_memory_allocated() / 2**30
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20
+
+
+class RunLog:
+    """`metrics.jsonl` and TensorBoard events of one run."""
+
+    def __init__(self, folder: Path, first_step: int = 0) -> None:
+        """Opens the log; what an interrupted run wrote beyond step `first_step` is cut.
+
+        Args:
+            folder: run folder.
+            first_step: optimiser steps that the checkpoint holds; 0 for a new run.
+        """
+        self.path = folder / "metrics.jsonl"
+        self.writer: SummaryWriter | None = None
+        if not distributed.is_main():
+            return
+        cut_lines(self.path, first_step)
+        folder.mkdir(parents=True, exist_ok=True)
+        self.writer = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+
+    def write(self, part: str, step: int, epoch: int, values: Mapping[str, float]) -> None:
+        """Records figures of `part` (`train`, `validation`) at an optimiser step."""
+        if self.writer is None:
+            return
+        record = {"part": part, "step": step, "epoch": epoch, **values}
+        with self.path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        for key, value in values.items():
+            self.writer.add_scalar(f"{part}/{key}", value, step)
+
+    def picture(self, name: str, picture: torch.Tensor, step: int) -> None:
+        """Records a picture (1, H, W) uint8."""
+        if self.writer is not None:
+            self.writer.add_image(name, picture, step)
+
+    def text(self, name: str, text: str, step: int) -> None:
+        """Records a text."""
+        if self.writer is not None:
+            self.writer.add_text(name, text, step)
+
+    def close(self) -> None:
+        """Flushes and closes the events file."""
+        if self.writer is not None:
+            self.writer.close()
+
+
+def cut_lines(path: Path, last_step: int) -> None:
+    """Drops the records of a JSON-lines file that lie beyond `last_step`, and a line that was never finished."""
+    if not path.exists():
+        return
+    kept = []
+    for line in path.read_text().splitlines():
+        try:
+            record = json.loads(line)
+        except json.JSONDecodeError:
+            break
+        if record["step"] <= last_step:
+            kept.append(line + "\n")
+    path.write_text("".join(kept))

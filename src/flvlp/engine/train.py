@@ -1,0 +1,215 @@
+"""The training loop of one epoch: plain PyTorch, one process or DDP, in one screen."""
+
+import json
+import logging
+import math
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+from tqdm import tqdm
+from tqdm.contrib.logging import logging_redirect_tqdm
+
+from flvlp import distributed
+from flvlp.engine.checkpoint import Checkpoints, TrainState
+from flvlp.engine.config import EngineConfig
+from flvlp.engine.log import RunLog, peak_memory_gib
+from flvlp.engine.optim import Schedule
+from flvlp.types import Batch, Counts, Output
+
+log = logging.getLogger(__name__)
+
+Criterion = Callable[[Output, Counts], dict[str, Tensor]]
+
+
+@dataclass(slots=True)
+class Training:
+    """Everything that one epoch of training touches.
+
+    Attributes:
+        model: the module, wrapped by DDP where there are several ranks.
+        criterion: output and counts -> terms by name, with `total`.
+        optimizer, schedule, scaler: as built by `engine.optim`; the scaler is disabled unless fp16.
+        dtype: autocast dtype, None for float32.
+        device: of this rank.
+        config: knobs.
+        state: where the run stands; changed by every step.
+        run_log, checkpoints: writers of the run folder.
+        skipped_path: where studies with unreadable images are listed.
+        name_study: position in the source -> how the list may name it.
+    """
+
+    model: nn.Module
+    criterion: Criterion
+    optimizer: torch.optim.Optimizer
+    schedule: Schedule
+    scaler: Any
+    dtype: torch.dtype | None
+    device: torch.device
+    config: EngineConfig
+    state: TrainState
+    run_log: RunLog
+    checkpoints: Checkpoints
+    skipped_path: Path
+    name_study: Callable[[int], str]
+
+    @property
+    def bare_model(self) -> nn.Module:
+        """The model without DDP around it."""
+        return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
+
+    def save(self) -> None:
+        """Writes a checkpoint of the current state."""
+        self.checkpoints.save(self.bare_model, self.optimizer, self.scaler, self.state)
+
+
+def count_step(micro_batches: list[Batch], device: torch.device) -> Counts:
+    """Returns the global divisors of a step, known from the data before any forward pass.
+
+    Args:
+        micro_batches: this rank's, still on the host.
+        device: where the losses are computed.
+    """
+    masked = sum(len(batch.masked_positions) for batch in micro_batches)
+    words = sum(int(batch.is_word[batch.lateral_rows].sum()) for batch in micro_batches)
+    counts = distributed.sum_over_ranks(torch.tensor([masked, words], dtype=torch.float32).to(device)).clamp_min(1)
+    return Counts(counts[0], counts[1], len(micro_batches))
+
+
+def train_step(training: Training, micro_batches: list[Batch]) -> tuple[dict[str, Tensor], Tensor]:
+    """Takes one optimiser step.
+
+    Args:
+        training: see `Training`.
+        micro_batches: of this rank, on the host.
+
+    Returns:
+        the terms of this rank (averaged over ranks they are the step's), and the gradient norm before clipping; both
+        still on the device, nothing waits for them.
+    """
+    model, optimizer, scaler = training.model, training.optimizer, training.scaler
+    counts = count_step(micro_batches, training.device)
+    training.schedule.apply(optimizer, training.state.step)
+    terms: dict[str, Tensor] = {}
+    for number, batch in enumerate(micro_batches, start=1):
+        is_last = number == len(micro_batches)
+        waits = isinstance(model, DistributedDataParallel) and not is_last
+        with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
+            with torch.autocast(training.device.type, dtype=training.dtype, enabled=training.dtype is not None):
+                output = model(batch.to(training.device))
+            losses = training.criterion(output, counts)
+            scaler.scale(losses["total"]).backward()
+        for name, value in losses.items():
+            terms[name] = terms.get(name, 0) + value.detach()
+    scaler.unscale_(optimizer)
+    norm = nn.utils.clip_grad_norm_(training.bare_model.parameters(), training.config.clip)
+    scaler.step(optimizer)
+    scaler.update()
+    optimizer.zero_grad(set_to_none=True)
+    training.state.step += 1
+    return terms, norm
+
+
+def train_epoch(training: Training, batches: Iterator[Batch], first_step: int, steps: int) -> None:
+    """Runs an epoch from its step `first_step` to its end, or to `max_steps`.
+
+    Args:
+        training: see `Training`.
+        batches: this rank's micro-batches, from that step on.
+        first_step, steps: within the epoch.
+
+    Raises:
+        FloatingPointError: the loss is not finite; the message holds every term.
+    """
+    config, state = training.config, training.state
+    training.model.train()
+    meter = Meter(training)
+    bar = tqdm(
+        total=steps,
+        initial=first_step,
+        desc=f"epoch {state.epoch + 1}/{config.epochs}",
+        unit="step",
+        disable=None if distributed.is_main() else True,  # None: only on a terminal
+        leave=False,
+    )
+    with bar, logging_redirect_tqdm():
+        for _ in range(first_step, steps):
+            if config.max_steps is not None and state.step >= config.max_steps:
+                break
+            micro_batches = [next(batches) for _ in range(config.accumulate)]
+            meter.skipped += _list_skipped(training, micro_batches)
+            terms, norm = train_step(training, micro_batches)
+            meter.add(terms, norm, sum(len(batch.tokens) for batch in micro_batches))
+            bar.update()
+            if state.step % config.log_every == 0:
+                bar.set_postfix(meter.report())
+            if config.checkpoint_every and state.step % config.checkpoint_every == 0:
+                training.save()
+    if meter.steps:
+        meter.report()
+
+
+def _list_skipped(training: Training, micro_batches: list[Batch]) -> int:
+    """Lists this rank's studies whose image could not be read, and returns their number."""
+    skipped = [index for batch in micro_batches for index in batch.study_index[~batch.is_valid].tolist()]
+    for index in skipped:
+        record = {"step": training.state.step + 1, "study": training.name_study(index)}
+        with training.skipped_path.open("a") as file:
+            file.write(json.dumps(record) + "\n")
+        log.warning("skipped study %s: an image cannot be read", record["study"])
+    return len(skipped)
+
+
+class Meter:
+    """Averages between two log lines; figures stay on the device until they are printed."""
+
+    def __init__(self, training: Training) -> None:
+        self.training = training
+        self.sums: dict[str, Tensor] = {}
+        self.steps, self.studies, self.skipped = 0, 0, 0
+        self.started = time.perf_counter()
+
+    def add(self, terms: dict[str, Tensor], norm: Tensor, studies: int) -> None:
+        """Adds one step's terms and gradient norm, and this rank's number of studies."""
+        for name, value in {**terms, "gradient_norm": norm}.items():
+            self.sums[name] = self.sums.get(name, 0) + value.float()
+        self.steps += 1
+        self.studies += studies
+        self.training.state.studies += studies * distributed.world_size()
+
+    def report(self) -> dict[str, str]:
+        """Logs the averages since the last call and returns what the progress bar shows."""
+        training, state = self.training, self.training.state
+        names = list(self.sums)
+        stacked = torch.stack([self.sums[name] for name in names]) / self.steps
+        means = distributed.sum_over_ranks(stacked) / distributed.world_size()
+        values = dict(zip(names, means.tolist(), strict=True))
+        if not math.isfinite(values["total"]):
+            table = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
+            raise FloatingPointError(
+                f"train: the loss is not finite at step {state.step} ({table}); lower engine.lr or use precision=fp32"
+            )
+        state.skipped += int(distributed.sum_over_ranks(torch.tensor(self.skipped, device=stacked.device)).item())
+        seconds = time.perf_counter() - self.started
+        rate = self.studies * distributed.world_size() / seconds
+        values |= {f"lr/{group['name']}": group["lr"] for group in training.optimizer.param_groups}
+        values |= {"studies_per_second": rate, "memory_gib": peak_memory_gib(), "skipped": state.skipped}
+        training.run_log.write("train", state.step, state.epoch, values)
+        terms = "  ".join(f"{name} {values[name]:.3f}" for name in names)
+        last = min(training.schedule.total_steps, training.config.max_steps or training.schedule.total_steps)
+        eta = format_seconds((last - state.step) * seconds / self.steps)
+        log.info("step %d/%d  %s  %.0f studies/s  ETA %s", state.step, last, terms, rate, eta)
+        self.sums, self.steps, self.studies, self.skipped, self.started = {}, 0, 0, 0, time.perf_counter()
+        return {"loss": f"{values['total']:.3f}", "studies/s": f"{rate:.0f}", "ETA": eta}
+
+
+def format_seconds(seconds: float) -> str:
+    """Returns a duration as h:mm:ss."""
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

@@ -1,0 +1,70 @@
+"""Weights and temperatures of the terms. Imports nothing heavy."""
+
+from dataclasses import dataclass, field
+
+TERMS = ("itc", "mlm", "view_alignment", "prototype")
+NEGATIVES = ("words", "laterals")
+
+
+@dataclass
+class ITCConfig:
+    """Global image-text contrast."""
+
+    weight: float = 1.0
+    temperature: float = 0.1
+
+
+@dataclass
+class MLMConfig:
+    """Masked language modelling from key semantics."""
+
+    weight: float = 1.0
+
+
+@dataclass
+class ViewAlignmentConfig:
+    """Frontal-lateral alignment; `negatives: laterals` adds other studies' views as negatives (method.md section 4)."""
+
+    weight: float = 1.0
+    temperature: float = 0.07
+    negatives: str = "laterals"
+
+    def __post_init__(self) -> None:
+        if self.negatives not in NEGATIVES:
+            raise ValueError(
+                f"loss.view_alignment.negatives: unknown choice {self.negatives!r}; "
+                f"choose one of: {', '.join(NEGATIVES)}"
+            )
+
+
+@dataclass
+class PrototypeConfig:
+    """Prototype-level alignment; epsilon and iterations are Sinkhorn's."""
+
+    weight: float = 1.0
+    temperature: float = 0.1
+    epsilon: float = 0.07
+    iterations: int = 3
+    bidirectional: bool = True
+
+
+@dataclass
+class LossConfig:
+    """All terms."""
+
+    itc: ITCConfig = field(default_factory=ITCConfig)
+    mlm: MLMConfig = field(default_factory=MLMConfig)
+    view_alignment: ViewAlignmentConfig = field(default_factory=ViewAlignmentConfig)
+    prototype: PrototypeConfig = field(default_factory=PrototypeConfig)
+
+    def __post_init__(self) -> None:
+        for term in TERMS:
+            if getattr(self, term).weight < 0:
+                raise ValueError(f"loss.{term}.weight: must not be negative, got {getattr(self, term).weight}")
+        for term in ("itc", "view_alignment", "prototype"):
+            if getattr(self, term).temperature <= 0:
+                raise ValueError(f"loss.{term}.temperature: must be positive, got {getattr(self, term).temperature}")
+
+    def active(self) -> frozenset[str]:
+        """Returns the names of the terms whose weight is not 0."""
+        return frozenset(term for term in TERMS if getattr(self, term).weight > 0)

@@ -1,0 +1,85 @@
+"""Attention blocks of the two decoders, on scaled-dot-product attention."""
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+MLP_RATIO = 4
+
+
+class Attention(nn.Module):
+    """Multi-head attention with separate queries; heads of `head_width` channels."""
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        if width % head_width:
+            raise ValueError(f"Attention: encoder.width {width} is no multiple of heads.head_width {head_width}")
+        self.heads = width // head_width
+        self.query = nn.Linear(width, width)
+        self.key_value = nn.Linear(width, 2 * width)
+        self.out = nn.Linear(width, width)
+
+    def forward(self, queries: Tensor, memory: Tensor, is_memory: Tensor) -> Tensor:
+        """Mixes memory for each query.
+
+        Args:
+            queries: (B, T, D).
+            memory: (B, S, D).
+            is_memory: (B, S) bool, False for entries nobody may look at; at least one True a row.
+
+        Returns:
+            (B, T, D).
+        """
+        query = self.query(queries).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, h, T, D/h)
+        key, value = self.key_value(memory).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=is_memory[:, None, None, :])
+        return self.out(mixed.transpose(1, 2).flatten(2))
+
+
+class SelfAttentionBlock(nn.Module):
+    """Pre-norm self-attention and MLP, both with a residual."""
+
+    def __init__(self, width: int, head_width: int) -> None:
+        super().__init__()
+        self.attention_norm = nn.LayerNorm(width)
+        self.attention = Attention(width, head_width)
+        self.mlp_norm = nn.LayerNorm(width)
+        self.mlp = nn.Sequential(nn.Linear(width, MLP_RATIO * width), nn.GELU(), nn.Linear(MLP_RATIO * width, width))
+
+    def forward(self, words: Tensor, is_token: Tensor) -> Tensor:
+        """Maps (B, T, D) to (B, T, D); `is_token` (B, T) bool says who may be looked at."""
+        normed = self.attention_norm(words)
+        words = words + self.attention(normed, normed, is_token)
+        return words + self.mlp(self.mlp_norm(words))
+
+
+class WordDecoder(nn.Module):
+    """Words ask an image: one cross-attention *without* residual, then self-attention blocks over the words.
+
+    Without the residual every word leaves the cross-attention as a mixture of image features, so the text cannot answer
+    for the image.
+    """
+
+    def __init__(self, width: int, head_width: int, depth: int) -> None:
+        super().__init__()
+        self.query_norm = nn.LayerNorm(width)
+        self.memory_norm = nn.LayerNorm(width)
+        self.cross_attention = Attention(width, head_width)
+        self.blocks = nn.ModuleList(SelfAttentionBlock(width, head_width) for _ in range(depth))
+        self.norm = nn.LayerNorm(width)
+
+    def forward(self, words: Tensor, is_token: Tensor, memory: Tensor, is_memory: Tensor) -> Tensor:
+        """Decodes words from image features.
+
+        Args:
+            words: (B, T, D) queries.
+            is_token: (B, T) bool.
+            memory: (B, S, D) patches or key semantics.
+            is_memory: (B, S) bool.
+
+        Returns:
+            (B, T, D).
+        """
+        decoded = self.cross_attention(self.query_norm(words), self.memory_norm(memory), is_memory)
+        for block in self.blocks:
+            decoded = block(decoded, is_token)
+        return self.norm(decoded)

@@ -1,0 +1,160 @@
+"""Knobs of the model. Imports nothing heavy, so that a misspelt key answers at once."""
+
+from dataclasses import dataclass, field
+from typing import Any
+
+ADAPTERS = ("linear", "mlp")
+NORMS = ("as_is", "group", "frozen_batch", "sync_batch")
+POOLS = ("cls", "mean")
+SHARED, NONE = "shared", "none"  # values of `lateral.backbone` that are no timm name
+
+
+def _check(key: str, value: str, choices: tuple[str, ...]) -> None:
+    if value not in choices:
+        raise ValueError(f"{key}: unknown choice {value!r}; choose one of: {', '.join(choices)}")
+
+
+@dataclass
+class ImageEncoderConfig:
+    """One view's encoder.
+
+    Attributes:
+        backbone: any timm model that gives a token grid or a feature map; for the lateral view also `shared` (the
+            frontal encoder itself) or `none` (frontal-only training).
+        backbone_args: further arguments of the timm model, such as `channels` or `output_stride`.
+        weights: `pretrained` (timm's), `random`, or a file (.safetensors, or a state dict .pt / .pth).
+        adapter: `linear`, or `mlp` = Linear-Tanh-Linear-LayerNorm (method.md section 1, lateral).
+        norm: what becomes of BatchNorm: `as_is`, `group`, `frozen_batch` (running statistics, never updated) or
+            `sync_batch` (statistics over all ranks).
+        frozen: keep the trunk as it is. null freezes it unless its weights are random.
+    """
+
+    backbone: str = "vit_base_patch16_clip_224"
+    backbone_args: dict[str, Any] = field(default_factory=dict)
+    weights: str = "pretrained"
+    adapter: str = "linear"
+    norm: str = "as_is"
+    frozen: bool | None = False
+
+    def __post_init__(self) -> None:
+        _check("encoder.<view>.adapter", self.adapter, ADAPTERS)
+        _check("encoder.<view>.norm", self.norm, NORMS)
+        if self.frozen and self.weights == "random":
+            raise ValueError("encoder.<view>.frozen: a trunk with random weights must be trained; set frozen=false")
+
+    @property
+    def is_frozen(self) -> bool:
+        """True when the trunk gets no gradient."""
+        return self.weights != "random" if self.frozen is None else self.frozen
+
+
+@dataclass
+class TextEncoderConfig:
+    """The report encoder, a BERT.
+
+    Attributes:
+        name: hub name of the pre-trained weights and their tokenizer.
+        package: installed Python package whose `model` folder holds them instead; "" for none.
+        weights: `pretrained`, `random` (then the word-piece vocabulary is learned from the training reports), or a
+            local folder in Hugging Face layout (weights and tokenizer).
+        pool: report feature from `cls`, or the `mean` over real tokens.
+        max_tokens: reports are cut to this many pieces, [CLS] and [SEP] included.
+        frozen: keep the trunk as it is. null freezes it unless its weights are random.
+        vocab_size, hidden_size, layers, heads, intermediate_size: architecture of `random` weights.
+    """
+
+    name: str = ""
+    package: str = ""
+    weights: str = "pretrained"
+    pool: str = "cls"
+    max_tokens: int = 128
+    frozen: bool | None = False
+    vocab_size: int = 28996
+    hidden_size: int = 768
+    layers: int = 12
+    heads: int = 12
+    intermediate_size: int = 3072
+
+    def __post_init__(self) -> None:
+        _check("encoder.text.pool", self.pool, POOLS)
+        if self.frozen and self.weights == "random":
+            raise ValueError("encoder.text.frozen: a trunk with random weights must be trained; set frozen=false")
+
+    @property
+    def is_frozen(self) -> bool:
+        """True when the trunk gets no gradient."""
+        return self.weights != "random" if self.frozen is None else self.frozen
+
+
+@dataclass
+class RecipeConfig:
+    """Optimisation that suits a bundle of encoders; `conf/engine` takes its values from here.
+
+    Attributes:
+        lr: of pre-trained trunks.
+        new_lr_scale: factor on `lr` for everything that does not come from a pre-trained trunk.
+        epochs, warmup_epochs, batch_size: as named; batch_size is per rank and micro-batch.
+        prototypes, queue: see `HeadsConfig`; they go with the batch and the size of the data.
+    """
+
+    lr: float = 1e-5
+    new_lr_scale: float = 5.0
+    epochs: int = 50
+    warmup_epochs: float = 5.0
+    batch_size: int = 32
+    prototypes: int = 500
+    queue: int = 0
+
+
+@dataclass
+class EncoderConfig:
+    """A bundle of encoders.
+
+    Attributes:
+        width: D, joint width.
+        resize, crop: pixels, see `flvlp.data.config.ImageConfig`.
+    """
+
+    frontal: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
+    lateral: ImageEncoderConfig = field(default_factory=ImageEncoderConfig)
+    text: TextEncoderConfig = field(default_factory=TextEncoderConfig)
+    recipe: RecipeConfig = field(default_factory=RecipeConfig)
+    width: int = 512
+    resize: int = 256
+    crop: int = 224
+
+    def __post_init__(self) -> None:
+        if self.frontal.backbone in (SHARED, NONE):
+            raise ValueError(f"encoder.frontal.backbone: {self.frontal.backbone!r} is for the lateral view only")
+
+
+@dataclass
+class HeadsConfig:
+    """What pre-training adds on top of the encoders (method.md sections 3 to 5).
+
+    Attributes:
+        key_semantics: False gives all valid patches to the MLM decoder (ablation).
+        keep_ratio: share of a study's valid patches that are kept.
+        aggregate_percent: kept patches are aggregated to (percent * (Pf + Pl)) // 100 tokens.
+        mlm_depth, alignment_depth: self-attention blocks behind the cross-attention.
+        head_width: channels of one attention head.
+        prototypes: K.
+        queue: studies of earlier global batches that take part in the prototype codes; 0 for none.
+        lateral_negatives: k other studies' views asked by each word; used where loss.view_alignment.negatives=laterals.
+    """
+
+    key_semantics: bool = True
+    keep_ratio: float = 0.8
+    aggregate_percent: int = 56
+    mlm_depth: int = 4
+    alignment_depth: int = 2
+    head_width: int = 64
+    prototypes: int = 500
+    queue: int = 0
+    lateral_negatives: int = 2
+
+    def __post_init__(self) -> None:
+        if not 0 < self.keep_ratio <= 1:
+            raise ValueError(f"heads.keep_ratio: must lie in (0, 1], got {self.keep_ratio}")
+        if not 1 <= self.aggregate_percent <= 100:
+            raise ValueError(f"heads.aggregate_percent: must lie in [1, 100], got {self.aggregate_percent}")

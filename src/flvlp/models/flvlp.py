@@ -1,0 +1,141 @@
+"""The pre-training model: encoders plus what the terms of the loss need; features out, no loss inside."""
+
+import torch
+from torch import Tensor, nn
+
+from flvlp.models.attention import WordDecoder
+from flvlp.models.config import EncoderConfig, HeadsConfig
+from flvlp.models.encoders import Encoders, Views, split_param_groups
+from flvlp.models.queue import FeatureQueue
+from flvlp.models.selection import KeySemantics
+from flvlp.types import AlignmentOutput, Batch, MLMOutput, Output, ParamGroup, TextFeatures
+
+
+class FLVLP(nn.Module):
+    """Frontal + lateral + report model of method.md sections 3 to 5.
+
+    Parts of a term that is switched off are not built; the fused head is kept (frozen) without `itc`, because nothing
+    would train it.
+    """
+
+    def __init__(self, encoder: EncoderConfig, heads: HeadsConfig, terms: frozenset[str], vocab_size: int) -> None:
+        """Builds the model.
+
+        Args:
+            encoder: bundle of encoders.
+            heads: sizes of what comes on top.
+            terms: names of the terms that run, of `itc, mlm, view_alignment, prototype`.
+            vocab_size: entries of the tokenizer.
+
+        Raises:
+            ValueError: `view_alignment` without a lateral encoder.
+        """
+        super().__init__()
+        if "view_alignment" in terms and encoder.lateral.backbone == "none":
+            raise ValueError("FLVLP: the term view_alignment needs a lateral encoder; set loss.view_alignment.weight=0")
+        self.terms = terms
+        self.encoders = Encoders(encoder, vocab_size)
+        self.encoders.fusion.requires_grad_("itc" in terms)
+        width, head_width = encoder.width, heads.head_width
+        if "mlm" in terms:
+            patches = sum(rows * columns for rows, columns in self.encoders.grids)
+            self.key_semantics = (
+                KeySemantics(width, patches, heads.keep_ratio, heads.aggregate_percent) if heads.key_semantics else None
+            )
+            self.mlm_decoder = WordDecoder(width, head_width, heads.mlm_depth)
+            self.mlm_head = nn.Sequential(
+                nn.Linear(width, width), nn.GELU(), nn.LayerNorm(width), nn.Linear(width, self.encoders.text.vocab_size)
+            )
+        if "view_alignment" in terms:
+            self.alignment_decoder = WordDecoder(width, head_width, heads.alignment_depth)
+        self.lateral_negatives = heads.lateral_negatives
+        if "prototype" in terms:
+            self.prototypes = nn.Parameter(nn.functional.normalize(torch.randn(heads.prototypes, width), dim=-1))
+        self.queue = FeatureQueue(heads.queue, width) if "prototype" in terms and heads.queue else None
+
+    def forward(self, batch: Batch) -> Output:
+        """Returns what the active terms need for one micro-batch."""
+        views = self.encoders.encode_views(batch)
+        text, masked_words = self.encode_reports(batch)
+        return Output(
+            frontal=views.frontal,
+            lateral=views.lateral,
+            report=text.report,
+            has_lateral=batch.has_lateral,
+            is_valid=batch.is_valid,
+            fused=self.fuse(views),
+            mlm=self.predict_masked(batch, views, text, masked_words) if masked_words is not None else None,
+            alignment=self.align(batch, views, text) if "view_alignment" in self.terms else None,
+            prototypes=self.prototypes if "prototype" in self.terms else None,
+            queue=self.queue,
+        )
+
+    def encode_reports(self, batch: Batch) -> tuple[TextFeatures, Tensor | None]:
+        """Encodes the unmasked and, where `mlm` runs, the masked reports in one pass of 2B.
+
+        Returns:
+            features of the unmasked reports, and masked_words (B, T, D) or None.
+        """
+        if "mlm" not in self.terms:
+            return self.encoders.encode_text(batch.tokens, batch.is_token), None
+        tokens = torch.cat([batch.tokens, batch.masked_tokens])
+        both = self.encoders.encode_text(tokens, torch.cat([batch.is_token, batch.is_token]))
+        size = len(batch.tokens)
+        return TextFeatures(both.words[:size], both.report[:size]), both.words[size:]
+
+    def fuse(self, views: Views) -> Tensor | None:
+        """Returns the fused image features (B, D), or None where nothing trains them."""
+        if "itc" not in self.terms:
+            return None
+        return self.encoders.fuse(views.frontal, views.lateral, views.has_lateral)
+
+    def predict_masked(self, batch: Batch, views: Views, text: TextFeatures, masked_words: Tensor) -> MLMOutput:
+        """Predicts the masked pieces from the images of `views` and the rest of the report (section 3)."""
+        patches, is_valid = views.patches()
+        if self.key_semantics is not None:
+            patches, is_valid = self.key_semantics(patches, is_valid, text.words, batch.is_word)
+        decoded = self.mlm_decoder(masked_words, batch.is_token, patches, is_valid)
+        masked = decoded.flatten(0, 1).index_select(0, batch.masked_positions)  # (N, D)
+        return MLMOutput(self.mlm_head(masked), batch.masked_targets)
+
+    def align(
+        self, batch: Batch, views: Views, text: TextFeatures, lateral_patches: Tensor | None = None
+    ) -> AlignmentOutput:
+        """Asks both views with the words of each study that has both (section 4).
+
+        Args:
+            batch, views, text: of the micro-batch.
+            lateral_patches: (B, Pl, D) to ask instead of the own laterals (validation's shuffled figure).
+
+        Returns:
+            features of the M studies; negatives (k > 0) in training only, rolled among these studies.
+        """
+        rows = views.lateral_rows
+        present = len(rows)
+        words, is_word = text.words.index_select(0, rows), batch.is_word.index_select(0, rows)
+        frontal = views.frontal_patches.index_select(0, rows)
+        chosen = views.lateral_patches if lateral_patches is None else lateral_patches
+        lateral = chosen.index_select(0, rows)
+        negatives = min(self.lateral_negatives, max(present - 1, 0)) if self.training else 0
+        others = [torch.arange(present, device=rows.device).roll(-shift) for shift in range(1, negatives + 1)]
+        frontals = self._ask(words, is_word, [frontal, *(frontal[other] for other in others)])
+        laterals = self._ask(words, is_word, [lateral, *(lateral[other] for other in others)])
+        keys = batch.report_key.index_select(0, rows)
+        is_negative = torch.stack([keys != keys[other] for other in others], dim=1) if others else is_word[:, :0]
+        return AlignmentOutput(frontals[:, 0], laterals[:, 0], is_word, frontals[:, 1:], laterals[:, 1:], is_negative)
+
+    def _ask(self, words: Tensor, is_word: Tensor, images: list[Tensor]) -> Tensor:
+        """Decodes words (M, T, D) against n pictures each, a list of (M, P, D), in one pass: (M, n, T, D)."""
+        count = len(images)
+        memory = torch.cat(images)
+        is_memory = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
+        asked = self.alignment_decoder(words.repeat(count, 1, 1), is_word.repeat(count, 1), memory, is_memory)
+        return asked.unflatten(0, (count, len(words))).transpose(0, 1)
+
+    def param_groups(self, new_lr_scale: float) -> list[ParamGroup]:
+        """Returns every trainable parameter in exactly one group; the heads are all new."""
+        heads = nn.ModuleDict({name: child for name, child in self.named_children() if name != "encoders"})
+        groups = self.encoders.param_groups(new_lr_scale) + split_param_groups(heads, "heads", set(), new_lr_scale)
+        if "prototype" in self.terms:
+            groups.append(ParamGroup("prototypes", [self.prototypes], new_lr_scale, weight_decay=False))
+        return groups

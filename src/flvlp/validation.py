@@ -1,0 +1,181 @@
+"""What pre-training is judged by after every epoch: each term on held-out studies, retrieval, what images taught it.
+
+A term can fall without using the images. Two figures are therefore taken twice, with the own images and with another
+study's (method.md section 4): the gap is what the term has learned from them.
+"""
+
+from collections.abc import Iterable, Sequence
+from dataclasses import dataclass, replace
+
+import numpy as np
+import torch
+from torch import Tensor
+from torch.nn import functional
+
+from flvlp import distributed, metrics
+from flvlp.losses.config import LossConfig
+from flvlp.losses.itc import itc_total
+from flvlp.losses.mlm import mlm_loss
+from flvlp.losses.prototype import prototype_loss, sinkhorn
+from flvlp.losses.view_alignment import view_alignment_loss
+from flvlp.models.encoders import Views
+from flvlp.models.flvlp import FLVLP
+from flvlp.types import Batch
+
+ITC_BLOCK = 1024  # consecutive studies that the validation ITC contrasts; fixed, so that no batch size enters
+SUMS = ("mlm", "mlm_pieces", "mlm_shuffled", "view_alignment", "view_words", "view_alignment_shuffled")
+
+
+@dataclass(frozen=True, slots=True)
+class HeldOut:
+    """The validation studies.
+
+    Attributes:
+        own, shuffled: batches of the same studies in the same order; `shuffled` carries another study's images.
+        patients: patient id of every study of the source.
+        labels: (studies, C) 0 or 1 of the whole source, None where there are none.
+    """
+
+    own: Iterable[Batch]
+    shuffled: Iterable[Batch]
+    patients: Sequence[str]
+    labels: np.ndarray | None = None
+
+
+@torch.no_grad()
+def validate(
+    model: FLVLP, held_out: HeldOut, config: LossConfig, device: torch.device, dtype: torch.dtype | None
+) -> dict[str, float]:
+    """Evaluates the model on held-out studies of all ranks.
+
+    Args:
+        model: without DDP around it; left in training mode.
+        held_out: this rank's batches.
+        config: temperatures.
+        device, dtype: as in training.
+
+    Returns:
+        Figures by name, the same on every rank and for any batch size and world size: `itc`, `mlm`, `view_alignment`,
+        `prototype` in nats (active terms only), `*_shuffled` and `*_gap` for the two terms above,
+        `retrieval/<frontal|lateral|fused>/...`, `fused_minus_frontal/...`, `prototypes/...`.
+    """
+    model.eval()
+    sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
+    features, rows = [], []
+    for own, shuffled in zip(held_out.own, held_out.shuffled, strict=True):
+        with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
+            part, batch_features = _evaluate_batch(model, own.to(device), shuffled.to(device), config)
+        sums += part
+        features.append(batch_features)
+        rows.append(torch.stack([own.study_index, own.has_lateral.long(), own.is_valid.long()], dim=1).to(device))
+    model.train()
+    all_features = distributed.gather_rows(torch.cat(features))
+    table = distributed.gather_rows(torch.cat(rows)).cpu()
+    order = torch.argsort(table[:, 0])  # the order of the source, whatever rank read what
+    order = order[table[order, 2] == 1]
+    figures = _ratios(dict(zip(SUMS, distributed.sum_over_ranks(sums).tolist(), strict=True)), model.terms)
+    frontal, lateral, fused, report = all_features[order.to(device)].unbind(dim=1)
+    study, has_lateral = table[order, 0].numpy(), table[order, 1].bool().to(device)
+    sides = {"frontal": (frontal, report), "lateral": (lateral[has_lateral], report[has_lateral])}
+    if "itc" in model.terms:
+        sides["fused"] = (fused, report)
+        figures["itc"] = _block_itc(all_features[order.to(device)], has_lateral, config.itc.temperature)
+    for side, (images, reports) in sides.items():
+        figures |= {f"retrieval/{side}/{key}": value for key, value in metrics.retrieval(images, reports).items()}
+    if "itc" in model.terms and bool(has_lateral.any()):
+        patients = [held_out.patients[index] for index in study[has_lateral.cpu().numpy()]]
+        figures |= _fused_minus_frontal(frontal, fused, report, has_lateral, patients)
+    if "prototype" in model.terms:
+        labels = None if held_out.labels is None else held_out.labels[study]
+        figures |= _prototype_figures(model, torch.stack([frontal, lateral, report]), has_lateral, config, labels)
+    return figures
+
+
+def _evaluate_batch(model: FLVLP, own: Batch, shuffled: Batch, config: LossConfig) -> tuple[Tensor, Tensor]:
+    """Returns this batch's sums, in the order of `SUMS`, and its features (B, 4, D) frontal, lateral, fused, report."""
+    views, others = model.encoders.encode_views(own), model.encoders.encode_views(shuffled)
+    text, masked_words = model.encode_reports(own)
+    sums = dict.fromkeys(SUMS, 0.0)
+    both_valid = own.is_valid & shuffled.is_valid  # an unreadable image of either takes the study out of both figures
+    if masked_words is not None:
+        kept = both_valid[own.masked_positions // own.tokens.shape[1]]
+        batch = replace(own, masked_positions=own.masked_positions[kept], masked_targets=own.masked_targets[kept])
+        for name, images in (("mlm", views), ("mlm_shuffled", others)):
+            predicted = model.predict_masked(batch, images, text, masked_words)
+            sums[name] = float(mlm_loss(predicted.logits, predicted.targets))
+        sums["mlm_pieces"] = len(batch.masked_targets)
+    if "view_alignment" in model.terms:
+        aligned = own.has_lateral & shuffled.has_lateral & both_valid
+        both = replace(views, has_lateral=aligned, lateral_rows=torch.nonzero(aligned).flatten())
+        for name, laterals in (("view_alignment", views), ("view_alignment_shuffled", others)):
+            asked = model.align(own, both, text, laterals.lateral_patches)
+            sums[name] = float(view_alignment_loss(asked, config.view_alignment.temperature))
+        sums["view_words"] = int(own.is_word[aligned].sum())
+    return torch.tensor(list(sums.values()), dtype=torch.float64, device=own.tokens.device), _pooled(
+        model, views, text.report
+    )
+
+
+def _pooled(model: FLVLP, views: Views, report: Tensor) -> Tensor:
+    """Returns (B, 4, D) float32; the fused part is zero where nothing trains it."""
+    fused = model.fuse(views)
+    parts = (views.frontal, views.lateral, torch.zeros_like(views.frontal) if fused is None else fused, report)
+    return torch.stack([part.float() for part in parts], dim=1)
+
+
+def _ratios(sums: dict[str, float], terms: frozenset[str]) -> dict[str, float]:
+    """Returns means and gaps of the two terms that are taken with own and with shuffled images."""
+    figures: dict[str, float] = {}
+    for term, count in (("mlm", sums["mlm_pieces"]), ("view_alignment", sums["view_words"])):
+        if term in terms and count:
+            own, shuffled = sums[term] / count, sums[f"{term}_shuffled"] / count
+            figures |= {term: own, f"{term}_shuffled": shuffled, f"{term}_gap": shuffled - own}
+    return figures
+
+
+def _block_itc(features: Tensor, has_lateral: Tensor, temperature: float) -> float:
+    """Returns the ITC term (N, 4, D) averaged over blocks of consecutive studies."""
+    total = 0.0
+    for start in range(0, len(features), ITC_BLOCK):
+        block, present = features[start : start + ITC_BLOCK], has_lateral[start : start + ITC_BLOCK]
+        total += float(itc_total(block, torch.stack([torch.ones_like(present), present]), temperature)) * len(block)
+    return total / max(len(features), 1)
+
+
+def _fused_minus_frontal(
+    frontal: Tensor, fused: Tensor, report: Tensor, has_lateral: Tensor, patients: Sequence[str]
+) -> dict[str, float]:
+    """Returns what the lateral adds: R@1 of fused minus frontal on the studies that have one, paired, by patient."""
+    gains = [
+        metrics.recall_at(fused, report, 1) - metrics.recall_at(frontal, report, 1),
+        metrics.recall_at(report, fused, 1) - metrics.recall_at(report, frontal, 1),
+    ]
+    interval = metrics.paired_bootstrap(torch.stack(gains).mean(dim=0)[has_lateral].cpu().numpy(), patients)
+    return {
+        "fused_minus_frontal/r1": interval.mean,
+        "fused_minus_frontal/r1_low": interval.low,
+        "fused_minus_frontal/r1_high": interval.high,
+        "fused_minus_frontal/studies": float(len(patients)),
+    }
+
+
+def _prototype_figures(
+    model: FLVLP, features: Tensor, has_lateral: Tensor, config: LossConfig, labels: np.ndarray | None
+) -> dict[str, float]:
+    """Returns the prototype term and the use of prototypes over the whole set (3, N, D) at once."""
+    everyone = torch.ones_like(has_lateral)
+    present = torch.stack([everyone, has_lateral, everyone])
+    figures = {"prototype": float(prototype_loss(features, present, model.prototypes, config.prototype))}
+    rows = functional.normalize(model.prototypes.float(), dim=-1)
+    for name, part in (("frontal", features[0]), ("report", features[2])):
+        similarity = functional.normalize(part, dim=-1) @ rows.T
+        code = sinkhorn(similarity, everyone, config.prototype.epsilon, config.prototype.iterations)
+        nearest = similarity.argmax(dim=1)
+        figures[f"prototypes/{name}/perplexity"] = metrics.perplexity(code.mean(dim=0))
+        figures[f"prototypes/{name}/nearest_perplexity"] = metrics.perplexity(nearest.bincount(minlength=len(rows)))
+        if labels is not None:
+            clusters = nearest.cpu().numpy()
+            shuffled = np.random.default_rng(0).permutation(labels)
+            figures[f"prototypes/{name}/purity"] = metrics.purity(clusters, labels)
+            figures[f"prototypes/{name}/purity_by_chance"] = metrics.purity(clusters, shuffled)
+    return figures

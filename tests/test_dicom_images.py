@@ -52,6 +52,13 @@ def test_8_bit_dicom_without_a_window_is_read_as_stored(tmp_path: Path) -> None:
     assert_close(read_image(same), dim, tolerance=0)
 
 
+def test_8_bit_dicom_is_stretched_when_it_is_rescaled_or_has_fewer_bits(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP, RescaleSlope=-1, RescaleIntercept=255)
+    assert_close(read_image(path), 255 - RAMP)
+    path = write_dicom(tmp_path / "b.dcm", RAMP // 4, BitsStored=6)
+    assert_close(read_image(path), np.rint(RAMP // 4 * (255 / 63)))
+
+
 def test_monochrome1_is_inverted_so_that_air_is_dark(tmp_path: Path) -> None:
     path = write_dicom(tmp_path / "a.dcm", RAMP, PhotometricInterpretation="MONOCHROME1")
     assert_close(read_image(path), 255 - RAMP, tolerance=0)
@@ -76,18 +83,13 @@ def test_signed_values_and_a_rescale_are_applied_before_the_window(tmp_path: Pat
 @pytest.mark.parametrize("function", ["LINEAR", "LINEAR_EXACT", "SIGMOID"])
 def test_a_window_follows_its_function(tmp_path: Path, function: str) -> None:
     path = write_dicom(
-        tmp_path / "a.dcm",
-        RAMP_12_BIT,
-        BitsStored=12,
-        WindowCenter=["2000", "5"],
-        WindowWidth=["1000", "7"],
-        VOILUTFunction=function,
+        tmp_path / "a.dcm", RAMP, WindowCenter=["100", "5"], WindowWidth=["21", "7"], VOILUTFunction=function
     )
-    values = RAMP_12_BIT.astype(float)
+    values = RAMP.astype(float)
     expected = {
-        "LINEAR": np.clip(((values - 1999.5) / 999 + 0.5) * 255, 0, 255),
-        "LINEAR_EXACT": np.clip(((values - 2000) / 1000 + 0.5) * 255, 0, 255),
-        "SIGMOID": 255 / (1 + np.exp(-4 * (values - 2000) / 1000)),
+        "LINEAR": np.clip(((values - 99.5) / 20 + 0.5) * 255, 0, 255),
+        "LINEAR_EXACT": np.clip(((values - 100) / 21 + 0.5) * 255, 0, 255),
+        "SIGMOID": 255 / (1 + np.exp(-4 * (values - 100) / 21)),
     }
     assert_close(read_image(path), np.rint(expected[function]))
 
@@ -166,6 +168,21 @@ def test_the_format_is_told_by_content(tmp_path: Path) -> None:
 def test_a_dicom_that_promises_too_many_pixels_is_refused(tmp_path: Path, side: int) -> None:
     path = write_dicom(tmp_path / "a.dcm", RAMP, Rows=side, Columns=side)
     assert "bomb" in failure(path).cause
+
+
+@pytest.mark.parametrize("syntax", [JPEGBaseline8Bit, JPEG2000Lossless])
+def test_a_compressed_picture_larger_than_its_header_is_refused_before_decoding(tmp_path: Path, syntax: UID) -> None:
+    data = BytesIO()
+    Image.fromarray(RAMP).save(data, "JPEG" if syntax == JPEGBaseline8Bit else "JPEG2000", no_jp2=True)
+    path = write_dicom(tmp_path / "a.dcm", RAMP[:32], syntax, PixelData=encapsulate([data.getvalue()]))
+    assert "(256, 64) pixels in the compressed picture, (256, 32) in the header" in failure(path).cause
+
+
+def test_a_header_that_contradicts_itself_is_refused(tmp_path: Path) -> None:
+    path = write_dicom(tmp_path / "a.dcm", RAMP, SamplesPerPixel=2, PlanarConfiguration=0)
+    failure(path)
+    path = write_dicom(tmp_path / "b.dcm", np.stack([RAMP] * 3, axis=-1), SamplesPerPixel=3, PlanarConfiguration=0)
+    assert "MONOCHROME2 with pixels of shape" in failure(path).cause
 
 
 @pytest.mark.parametrize("share", [0.005, 0.02, 0.6, 0.95])

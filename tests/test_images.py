@@ -1,6 +1,7 @@
 """Reading radiographs from PNG and JPEG: 8-bit grey, one exception class for every failure."""
 
 import pickle
+import re
 import struct
 import zlib
 from pathlib import Path
@@ -42,7 +43,7 @@ def test_12_bit_values_in_a_16_bit_png_use_the_whole_grey_range(tmp_path: Path) 
 
 
 def test_full_16_bit_png_is_linear(tmp_path: Path) -> None:
-    assert_close(read_image(write_png(tmp_path / "a.png", RAMP.astype(np.uint16) * 257)), RAMP)
+    assert_close(read_image(write_png(tmp_path / "a.png", RAMP.astype(np.uint16) * 257)), RAMP, tolerance=0)
 
 
 def test_one_burned_in_marker_does_not_turn_12_bit_data_black(tmp_path: Path) -> None:
@@ -71,8 +72,9 @@ def test_colour_becomes_luminance(tmp_path: Path) -> None:
     assert_close(read_image(write_png(tmp_path / "a.png", red)), np.full((4, 5), 60, dtype=np.uint8))
 
 
+@pytest.mark.filterwarnings("error")
 def test_a_palette_is_looked_up_with_and_without_transparency(tmp_path: Path) -> None:
-    image = Image.fromarray(RAMP, mode="L").convert("P")
+    image = Image.fromarray(RAMP).convert("P")
     image.putpalette([255 - value for value in range(256) for _ in range(3)])
     assert_close(read_image(write_png(tmp_path / "a.png", image)), 255 - RAMP, tolerance=0)
     image.save(tmp_path / "b.png", transparency=bytes(range(256)))
@@ -131,12 +133,20 @@ def test_the_size_limit_is_a_named_constant(tmp_path: Path, monkeypatch: pytest.
 )
 def test_something_else_than_a_picture_is_refused(tmp_path: Path, name: str, content: bytes) -> None:
     (tmp_path / name).write_bytes(content)
-    failure(tmp_path / name)
+    assert re.search("neither PNG, JPEG nor DICOM|not a DICOM file", failure(tmp_path / name).cause)
 
 
 def test_a_missing_file_and_a_folder_are_refused(tmp_path: Path) -> None:
     assert failure(tmp_path / "none.png").cause == "No such file or directory"
     assert failure(tmp_path).cause == "Is a directory"
+
+
+def test_a_path_in_a_decoders_message_is_left_out_of_the_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def decode(path: Path, head: bytes) -> np.ndarray:
+        raise RuntimeError(f"cannot decode {path} today")
+
+    monkeypatch.setattr(images, "_read_picture", decode)
+    assert failure(write_png(tmp_path / "a.png", RAMP)).cause == "cannot decode the file today"
 
 
 @pytest.mark.parametrize("colour", [2, 4, 6])

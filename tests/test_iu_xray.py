@@ -145,6 +145,7 @@ def test_a_missing_root_table_or_folder_is_named_with_its_key(folder: Folder) ->
         message = folder.failure(FileNotFoundError, **{key: "none"})
         assert f"set dataset.{key}" in message
         assert str(folder.path / "none") in message
+        assert "no such" in message
 
 
 def test_a_missing_column_lists_the_columns(folder: Folder) -> None:

@@ -76,6 +76,9 @@ def test_rows_are_lines_of_the_file_behind_reports_of_several_lines_and_blank_ro
     assert [study.row for study in source.studies] == [2, 6]
     assert [study.study_id for study in source.studies] == ["row-2", "row-6"]
     assert folder.csv.read_text().splitlines()[5].startswith("images/c.png")
+    folder.csv.write_bytes(folder.csv.read_bytes().replace(b",,,,", b"").replace(b"\r\n", b"\n"))
+    source = read_pairs(PairsConfig(csv=str(folder.csv), patient_column="patient"))
+    assert [study.row for study in source.studies] == [2, 6]
 
 
 def test_relative_paths_start_from_root_and_absolute_ones_are_taken_as_they_are(folder: Folder, tmp_path: Path) -> None:
@@ -138,6 +141,7 @@ def test_missing_image_files_are_counted_and_the_first_ones_named(folder: Folder
     assert f"7 missing image files: row 5 ('{folder.path / 'images' / 'none0.png'}'), row 6" in message
     assert "row 9 (" in message
     assert "row 10 (" not in message
+    assert ", ...;" in message
     assert "dataset.root" in message
     message = folder.failure(FileNotFoundError, changed(0, "Path_lateral", "other/b.png"))
     assert "1 missing image file: row 2 (" in message
@@ -230,6 +234,7 @@ def test_an_unreadable_image_is_named_or_hidden_when_it_is_read(folder: Folder) 
     with pytest.raises(ImageReadError, match=r"row 4: an image cannot be read \(neither PNG") as caught:
         folder.read(credentialed=True).frontal(2)
     assert "d.png" not in str(caught.value) + caught.value.path
+    assert caught.value.__cause__ is None
     assert caught.value.__suppress_context__
 
 

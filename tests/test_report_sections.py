@@ -99,6 +99,13 @@ def test_capitals_after_a_lost_line_break_are_a_header() -> None:
     assert split_sections(text) == Sections("no effusion", "normal", "RECOMMENDATION: none")
 
 
+@pytest.mark.parametrize(
+    "text", ["FINDINGS:: a\nIMPRESSION : b", "findings: a\rimpression: b", "Finding: a\n Conclusion: b"]
+)
+def test_a_second_colon_a_space_and_any_line_end_are_no_trouble(text: str) -> None:
+    assert split_sections(text) == Sections("a", "b", "")
+
+
 def test_a_section_that_occurs_twice_is_joined() -> None:
     assert split_sections("FINDINGS: a. IMPRESSION: b. FINDINGS: c.") == Sections("a. c.", "b.", "")
 

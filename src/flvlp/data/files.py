@@ -184,8 +184,7 @@ def read_table(path: Path, key: str, columns: Mapping[str, str]) -> Table:
 def missing_files(paths: Sequence[str]) -> list[bool]:
     """Says of each path whether no file is there.
 
-    Lists every folder once in place of asking for each file: 400,000 files of a few folders take about a second, also
-    on a network drive.
+    Lists every folder once in place of asking for each file: 400,000 files of a few folders take about a second.
     """
     names: dict[str, set[str]] = {}
     is_missing = []

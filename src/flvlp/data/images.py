@@ -1,11 +1,13 @@
 """Reads a radiograph of any usual format into 8-bit grey: PNG, JPEG, DICOM."""
 
+import struct
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pydicom
 from PIL import Image, ImageOps, UnidentifiedImageError
+from pydicom.encaps import get_frame
 from pydicom.multival import MultiValue
 from pydicom.pixels import apply_modality_lut, apply_voi, pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
@@ -127,22 +129,53 @@ def _read_dicom(path: Path, head: bytes) -> np.ndarray:
         is_implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
     interpretation = str(dataset.PhotometricInterpretation)
+    if interpretation not in ("MONOCHROME1", "MONOCHROME2", "RGB") and not interpretation.startswith("YBR"):
+        raise ValueError(f"photometric interpretation {interpretation}; MONOCHROME1, MONOCHROME2, RGB or YBR is read")
+    _check_codestream(dataset)
     stored = pixel_array(dataset)
-    if interpretation == "RGB" or interpretation.startswith("YBR"):
+    if stored.ndim != (2 if interpretation.startswith("MONOCHROME") else 3):
+        raise ValueError(f"{interpretation} with pixels of shape {stored.shape}; the header contradicts itself")
+    if stored.ndim == 3:
         if stored.dtype != np.uint8:
             raise ValueError(f"colour with {dataset.BitsStored} bits; 8-bit colour or grey is read")
         return np.asarray(Image.fromarray(stored).convert("L"))
-    if interpretation not in ("MONOCHROME1", "MONOCHROME2"):
-        raise ValueError(f"photometric interpretation {interpretation}; MONOCHROME1, MONOCHROME2, RGB or YBR is read")
     grey = _displayed(stored, dataset)
     return 255 - grey if interpretation == "MONOCHROME1" else grey
+
+
+def _check_codestream(dataset: pydicom.Dataset) -> None:
+    """Compares the size inside a JPEG or JPEG 2000 picture with the header's: decoders allocate what is inside."""
+    if not dataset.file_meta.TransferSyntaxUID.is_encapsulated:
+        return
+    size = _codestream_size(get_frame(dataset.PixelData, 0, number_of_frames=1))
+    said = (int(dataset.Columns), int(dataset.Rows))
+    if size is not None and size != said:
+        raise ValueError(f"{size} pixels in the compressed picture, {said} in the header; refused as a guard of memory")
+
+
+def _codestream_size(frame: bytes) -> tuple[int, int] | None:
+    """Returns (width, height) from the SIZ marker of JPEG 2000 or the frame header of JPEG; None for others."""
+    start = frame.find(b"\xff\x4f\xff\x51", 0, 1024)
+    if start >= 0 and len(frame) >= start + 24:
+        right, bottom, left, top = struct.unpack(">4I", frame[start + 8 : start + 24])
+        return right - left, bottom - top
+    position = 2
+    while position + 9 <= len(frame) and frame[position] == 0xFF:
+        marker = frame[position + 1]
+        # Start of frame: C0 to CF less the tables C4, C8, CC; F7 is that of JPEG-LS.
+        if marker == 0xF7 or (0xC0 <= marker <= 0xCF and marker not in (0xC4, 0xC8, 0xCC)):
+            height, width = struct.unpack(">HH", frame[position + 5 : position + 9])
+            return width, height
+        is_fill = marker == 0xFF
+        position += 1 if is_fill else 2 + int.from_bytes(frame[position + 2 : position + 4])
+    return None
 
 
 def _displayed(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
     """Applies the modality and VOI transformations to stored values, (H, W) -> (H, W) uint8."""
     values = stored
-    is_rescaled = float(dataset.get("RescaleSlope", 1)) != 1 or float(dataset.get("RescaleIntercept", 0)) != 0
-    if is_rescaled or dataset.get("ModalityLUTSequence"):
+    rescale = tuple(_first(dataset.get(key)) for key in ("RescaleSlope", "RescaleIntercept"))
+    if dataset.get("ModalityLUTSequence") or (None not in rescale and rescale != (1, 0)):
         values = apply_modality_lut(stored, dataset)
     lut = dataset.get("VOILUTSequence")
     if lut:

@@ -60,7 +60,7 @@ class TextEncoderConfig:
         pool: report feature from `cls`, or the `mean` over real tokens.
         max_tokens: reports are cut to this many pieces, [CLS] and [SEP] included.
         frozen: keep the trunk as it is. null freezes it unless its weights are random.
-        vocab_size, hidden_size, layers, heads, intermediate_size: architecture of `random` weights.
+        vocab_size, hidden_size, layers, heads, intermediate_size, dropout: architecture of `random` weights.
     """
 
     name: str = ""
@@ -74,6 +74,7 @@ class TextEncoderConfig:
     layers: int = 12
     heads: int = 12
     intermediate_size: int = 3072
+    dropout: float = 0.1
 
     def __post_init__(self) -> None:
         _check("encoder.text.pool", self.pool, POOLS)

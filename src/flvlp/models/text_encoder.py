@@ -109,6 +109,8 @@ def _random_bert(config: TextEncoderConfig, architecture: dict[str, Any] | None)
         num_hidden_layers=config.layers,
         num_attention_heads=config.heads,
         intermediate_size=config.intermediate_size,
+        hidden_dropout_prob=config.dropout,
+        attention_probs_dropout_prob=config.dropout,
     )
     return AutoModel.from_config(sizes, attn_implementation="sdpa", add_pooling_layer=False)
 

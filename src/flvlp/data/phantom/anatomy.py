@@ -102,7 +102,8 @@ class Thorax:
     Attributes:
         body: outline with the arms down (frontal) and up (lateral).
         lungs: by side.
-        blocks: organs of soft tissue that displace lung, ordered from back to front.
+        blocks: groups of organs of soft tissue that displace lung, ordered from back to front; the organs of a group
+            overlap each other.
         breasts: soft tissue in front of the body.
         inserts: solids inside soft tissue, each with its attenuation above it in mm⁻¹ (gas below 0, bone above).
         sharp, soft: clouds projected with the detector's blur, and with an additional blur.
@@ -110,7 +111,7 @@ class Thorax:
 
     body: dict[str, Loft]
     lungs: dict[int, Lung]
-    blocks: dict[str, Loft]
+    blocks: dict[str, tuple[Loft, ...]]
     breasts: list[Loft]
     inserts: list[tuple[Loft, float]]
     sharp: list[Cloud] = field(default_factory=list)

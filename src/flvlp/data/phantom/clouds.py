@@ -86,7 +86,11 @@ def curve(knots: Sequence[Sequence[float]], steps: int) -> np.ndarray:
 
 
 def ball(
-    generator: np.random.Generator, centre: Sequence[float], semi_axes: Sequence[float], count: int, softness: float
+    generator: np.random.Generator,
+    centre: Sequence[float] | np.ndarray,
+    semi_axes: Sequence[float] | np.ndarray,
+    count: int,
+    softness: float,
 ) -> np.ndarray:
     """Returns points (count, 3) mm in an ellipsoid: evenly for softness 0, denser to the middle for more."""
     direction = generator.standard_normal((count, 3), dtype=np.float32)

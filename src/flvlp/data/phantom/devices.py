@@ -79,4 +79,4 @@ def _sternotomy() -> Cloud:
         loops.append(np.stack((12 * np.cos(angle), front + 8 * np.sin(angle), z + lean * np.cos(angle)), axis=1))
         knot = np.linspace(0, 1, 40)
         loops.append(np.stack((0.8 * np.cos(20 * knot), front + 8 + 0 * knot, z - 7 * knot), axis=1))
-    return tubes(np.stack(loops), np.array(0.5), METAL * 1.3)
+    return tubes(np.stack(loops), np.array(0.65), METAL * 1.6)

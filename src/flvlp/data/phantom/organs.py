@@ -14,27 +14,28 @@ from flvlp.data.phantom.anatomy import (
     Patient,
     Thorax,
 )
-from flvlp.data.phantom.solids import Z_GRID, Loft, ellipsoid, loft, paraboloid, profile
+from flvlp.data.phantom.solids import Z_GRID, Loft, ellipsoid, loft, paraboloid, profile, smoothed
 
 LUNG_POWER = 2.6  # cross-sections between an ellipse and a rectangle
 BODY_POWER = 2.4
+_BOWEL_SHARE = 0.4  # of patients with stomach gas have a gas-filled loop beside it
 _FLAT_DROP = 0.45  # share of the dome's height that is left in the most severe emphysema
 
 
 def chest_wall(inflation: float) -> dict[str, np.ndarray]:
-    """Returns the inner wall on `Z_GRID` in mm: `side` (|x|), `front` and `back` (y); severe emphysema has inflation 1."""
+    """Returns the inner wall on `Z_GRID`, mm: `side` (|x|), `front`, `back` (y); inflation 1 is severe emphysema."""
     side = profile(
-        [(-140, 118), (-85, 128), (-40, 137), (20, 138), (70, 134), (115, 124), (150, 110), (180, 93), (205, 78)]
+        (-140, 118), (-85, 128), (-40, 137), (20, 138), (70, 134), (115, 124), (150, 110), (180, 93), (205, 78)
     )
-    barrel = inflation * profile([(-60, 8), (60, 20), (140, 20), (190, 6)])
-    front = profile([(-140, 86), (-60, 96), (10, 100), (70, 92), (120, 72), (160, 44), (195, 12), (215, -10)]) + barrel
-    back = profile([(-140, -70), (-80, -84), (0, -101), (60, -108), (120, -102), (165, -82), (200, -58), (220, -38)])
+    barrel = inflation * profile((-60, 8), (60, 20), (140, 20), (190, 6))
+    front = profile((-140, 86), (-60, 96), (10, 100), (70, 92), (120, 72), (160, 44), (195, 12), (215, -10)) + barrel
+    back = profile((-140, -70), (-80, -84), (0, -101), (60, -108), (120, -102), (165, -82), (200, -58), (220, -38))
     return {"side": side, "front": front, "back": back - 0.3 * barrel}
 
 
 def _lung_cavity(side: int, wall: dict[str, np.ndarray]) -> Loft:
     """Builds one pleural cavity: narrow at the apex, closed above it; the medial part is cut off later."""
-    centre_x = profile([(-140, 36), (120, 36), (170, 42), (215, 47)])
+    centre_x = profile((-140, 36), (120, 36), (170, 42), (215, 47))
     # The squared axes run through zero at the apex, which rounds it.
     left = np.clip((APEX_Z - Z_GRID) / 48.0, -1, 1)
     closing = np.sign(left) * (1 - (1 - np.abs(left)) ** 2)
@@ -57,29 +58,39 @@ def _body(patient: Patient, wall: dict[str, np.ndarray]) -> dict[str, Loft]:
     fat = patient.fat
     chest = np.where(Z_GRID < 90, wall["side"] + 14 + 0.6 * fat, 0)
     shoulders = profile(
-        [(60, 0), (100, 176), (140, 196), (185, 198), (205, 178), (222, 128), (240, 80), (262, 60), (330, 58)], 14
+        (60, 0),
+        (100, 176),
+        (140, 196),
+        (185, 198),
+        (205, 178),
+        (222, 128),
+        (240, 80),
+        (262, 60),
+        (330, 58),
+        smooth_mm=14,
     )
     shoulders = shoulders + np.where(shoulders > 0, 0.4 * fat, 0)
     flank = profile(
-        [(-160, 142 + 1.0 * fat), (-60, 150 + 0.8 * fat), (40, 158 + 0.7 * fat), (110, 168 + 0.5 * fat)], 20
+        (-160, 142 + 1.0 * fat), (-60, 150 + 0.8 * fat), (40, 158 + 0.7 * fat), (110, 168 + 0.5 * fat), smooth_mm=20
     )
     half_width = np.maximum(np.maximum(chest, flank * (Z_GRID < 120)), shoulders)
-    half_width = profile([(float(z), float(a)) for z, a in zip(Z_GRID[::4], half_width[::4], strict=True)], 8)
+    half_width = smoothed(half_width, 8)
     front = wall["front"] + 16 + 0.45 * fat
-    front = np.where(Z_GRID > 190, profile([(150, 75), (190, 48), (225, 42), (300, 48)]), front)
-    front = profile([(float(z), float(y)) for z, y in zip(Z_GRID[::4], front[::4], strict=True)], 10)
-    front += profile([(-160, 0.5 * fat), (-40, 0.1 * fat), (0, 0)])
+    front = np.where(Z_GRID > 190, profile((150, 80), (190, 62), (225, 50), (300, 48)), front)
+    front = smoothed(front, 10)
+    front += profile((-160, 0.5 * fat), (-40, 0.1 * fat), (0, 0))
     back = wall["back"] - 24 - 0.4 * fat
-    back = np.where(Z_GRID > 200, profile([(160, -112), (200, -92), (240, -72), (300, -68)]), back)
-    back = profile([(float(z), float(y)) for z, y in zip(Z_GRID[::4], back[::4], strict=True)], 10)
+    back = np.where(Z_GRID > 200, profile((160, -118), (200, -106), (240, -80), (300, -68)), back)
+    back = smoothed(back, 10)
     down = loft(0, 0.5 * (front + back), half_width**2, (0.5 * (front - back)) ** 2, BODY_POWER)
     # With the arms up the shoulders rise: no neck is seen from the side, and the flanks end at the axilla.
-    raised_width = np.minimum(half_width, profile([(60, 160), (140, 158), (230, 140), (330, 130)]) + 0.5 * fat)
-    raised_width = np.maximum(raised_width, profile([(60, 0), (150, 158), (330, 140)]))
-    raised_front = np.maximum(front, profile([(120, 60), (150, 78), (200, 54), (250, 48), (330, 62)]) + 0.35 * fat)
+    raised_width = np.minimum(half_width, profile((60, 160), (140, 158), (230, 140), (330, 130)) + 0.5 * fat)
+    raised_width = np.maximum(raised_width, profile((60, 0), (150, 158), (330, 140)))
+    raised_front = np.maximum(front, profile((110, 70), (150, 84), (200, 68), (250, 68), (330, 92)) + 0.35 * fat)
     raised_back = np.minimum(
-        back, profile([(100, -100), (150, -120), (200, -108), (260, -92), (330, -88)]) - 0.35 * fat
+        back, profile((100, -100), (150, -124), (200, -118), (260, -106), (330, -104)) - 0.35 * fat
     )
+    raised_front, raised_back = smoothed(raised_front, 14), smoothed(raised_back, 14)
     up = loft(
         0,
         0.5 * (raised_front + raised_back),
@@ -90,49 +101,49 @@ def _body(patient: Patient, wall: dict[str, np.ndarray]) -> dict[str, Loft]:
     return {"frontal": down, "lateral": up}
 
 
-def _organs(patient: Patient, changes: Changes, inspiration: float, wall: dict[str, np.ndarray]) -> dict[str, Loft]:
+def _organs(
+    patient: Patient, changes: Changes, inspiration: float, wall: dict[str, np.ndarray]
+) -> dict[str, tuple[Loft, ...]]:
     """Builds what displaces lung, ordered from back to front."""
     size = patient.heart * changes.heart * (1 - 0.14 * changes.inflation)
-    sink = -0.5 * inspiration - 16 * changes.inflation
+    sink = -0.5 * inspiration - 27 * changes.inflation
     aorta = patient.aorta
     spine_y = wall["back"] + 28
-    spine = loft(0, spine_y, 25.0**2, 26.0**2)
+    # The muscles beside the vertebrae taper off.
+    spine = loft(0, spine_y - 5, 44.0**2, 29.0**2, power=1.4)
     descending = loft(
-        profile([(-140, 4), (-40, 10), (60, 22), (120, 24)]),
-        spine_y + profile([(-140, 30), (60, 22), (140, 30)]),
+        profile((-140, 4), (-40, 10), (60, 22), (120, 24)),
+        spine_y + profile((-140, 30), (60, 22), (140, 30)),
         np.where(Z_GRID < 150, aorta**2, 0),
         np.where(Z_GRID < 150, aorta**2, 0),
     )
     knob = ellipsoid((19, -26, 136), (aorta + 3, 34, aorta + 4))
-    width = profile([(-140, 20), (60, 24), (110, 27), (150, 26), (190, 24), (220, 30)])
+    width = profile((-140, 20), (60, 24), (110, 27), (150, 26), (190, 24), (220, 30))
     middle = loft(
-        profile([(60, -2), (110, -6), (150, -6), (190, -2)]),
-        profile([(-140, 10), (60, 6), (150, -12), (215, -28)]),
+        profile((60, -2), (110, -6), (150, -6), (190, -2)),
+        profile((-140, 10), (60, 6), (150, -12), (215, -28)),
         width**2,
-        profile([(-140, 42), (60, 48), (150, 34), (215, 30)]) ** 2,
+        profile((-140, 42), (60, 48), (150, 34), (215, 30)) ** 2,
     )
-    trunk = ellipsoid((25, 14, 92 + 0.5 * sink), (17 * size, 32, 30))
-    left_atrium = ellipsoid((6, -22, 50 + sink), (40 * size, 30 * size, 36 * size))
-    atrium = ellipsoid((-12 * size, 16, 38 + sink), (30 * size, 44 * size, 50 * size))
+    trunk = ellipsoid((25, 14, 92 + 0.5 * sink), (16 * size, 40, 38))
+    left_atrium = ellipsoid((2, -22, 52 + sink), (31 * size, 30 * size, 34 * size))
+    right_atrium = ellipsoid((-12 * size, 16, 38 + sink), (30 * size, 44 * size, 50 * size))
     ventricle = ellipsoid(
-        (22 * size, 40 - 14 * (size - 1), 24 + sink), (70 * size, 54 * size, 53 * size), axis=(0.84, 0.3, -0.45)
+        (22 * size, 40 - 14 * (size - 1), 24 + sink),
+        (70 * size, 54 * size, 53 * size * (1 + 0.2 * changes.inflation)),
+        axis=(0.84, 0.3, -0.45),
     )
     return {
-        "spine": spine,
-        "descending_aorta": descending,
-        "aortic_knob": knob,
-        "mediastinum": middle,
-        "pulmonary_trunk": trunk,
-        "left_atrium": left_atrium,
-        "right_atrium": atrium,
-        "ventricles": ventricle,
+        "spine": (spine,),
+        "aorta": (descending,),
+        "heart": (middle, knob, trunk, left_atrium, right_atrium, ventricle),
     }
 
 
 def build_thorax(patient: Patient, changes: Changes, inspiration: float) -> Thorax:
     """Builds the solids of a study; `inspiration` is how many mm the domes stand lower than the patient's mean."""
     wall = chest_wall(changes.inflation)
-    density = patient.lung_density * (1 - 0.45 * changes.inflation)
+    density = patient.lung_density * (1 - 0.28 * changes.inflation)
     lungs = {
         side: Lung(side, _lung_cavity(side, wall), _dome(side, patient, changes, inspiration), density)
         for side in (RIGHT, LEFT)
@@ -144,7 +155,7 @@ def build_thorax(patient: Patient, changes: Changes, inspiration: float) -> Thor
             ellipsoid((s * 76, 104 + 0.3 * patient.fat, -8), (reach, 0.8 * reach, 1.1 * reach)) for s in (RIGHT, LEFT)
         ]
     windpipe = np.where(Z_GRID > CARINA_Z, TRACHEA_RADIUS**2, 0)
-    course = profile([(120, 5), (190, 1), (260, 0)]), profile([(120, -33), (190, -20), (260, -8), (330, -6)])
+    course = profile((120, 5), (190, 1), (260, 0)), profile((120, -33), (190, -20), (260, -8), (330, -6))
     inserts = [(loft(*course, windpipe, windpipe), -WATER)]
     if patient.has_stomach_gas:
         generator = np.random.default_rng(patient.bowel)
@@ -152,13 +163,7 @@ def build_thorax(patient: Patient, changes: Changes, inspiration: float) -> Thor
         top = -patient.dome_difference - inspiration - 26 * changes.inflation + changes.raised[LEFT] - 9
         place, floor = generator.uniform(48, 74), top - generator.uniform(10, 30)
         inserts.append((ellipsoid((place, 5, top - 18), (width, 30, 18), floor=floor), -WATER))
-        if generator.random() < 0.4:
-            inserts.append(
-                (
-                    ellipsoid(
-                        (place + generator.uniform(24, 40), -20, top - 30), (0.6 * width, 20, 13), floor=floor - 20
-                    ),
-                    -WATER,
-                )
-            )
+        if generator.random() < _BOWEL_SHARE:
+            beside = (place + generator.uniform(24, 40), -20, top - 30)
+            inserts.append((ellipsoid(beside, (0.6 * width, 20, 13), floor=floor - 20), -WATER))
     return Thorax(_body(patient, wall), lungs, _organs(patient, changes, inspiration, wall), breasts, inserts)

@@ -1,5 +1,7 @@
 """Findings as changes of the anatomy and as extra solids and clouds, placed in 3-D."""
 
+from dataclasses import dataclass
+
 import numpy as np
 
 from flvlp.data.phantom.anatomy import APEX_Z, LEFT, RIGHT, WATER, Changes, Lung, Patient, Thorax, vertebra_z
@@ -9,7 +11,8 @@ from flvlp.data.phantom.findings import Finding
 from flvlp.data.phantom.solids import XX, YY, Z_GRID, Loft, X, Y, ellipsoid, paraboloid
 from flvlp.data.phantom.vessels import HILUM
 
-OPACITIES = ("consolidation", "nodule", "mass")  # findings that get an opacity box
+# RSNA boxes opacities that may be pneumonia: not nodules, masses, effusions, atelectasis, or edema.
+OPACITIES = ("consolidation",)
 Mark = tuple[str, np.ndarray]  # finding name, (n, 3) points that its box goes around
 
 _GRADES = {"mild": 0, "moderate": 1, "severe": 2, "small": 0, "large": 2}
@@ -17,27 +20,28 @@ _SIDES = {"left": (LEFT,), "right": (RIGHT,), "both": (RIGHT, LEFT), "midline": 
 _HEART = (1.16, 1.3, 1.45)
 _INFLATION = (0.4, 0.7, 1.0)
 _RAISED = (6.0, 13.0, 20.0)  # mm, dome over atelectasis
-_WEDGE = (0.28, 0.42, 0.6)  # share of the front height lost
-_STEP_OFF = (4.5, 6.5, 9.0)  # mm between the ends of a broken rib
+_WEDGE = (0.35, 0.5, 0.7)  # share of the front height lost
+_STEP_OFF = (6.0, 9.0, 13.0)  # mm between the ends of a broken rib
 _CALIBRE = (1.15, 1.3, 1.45)
-# Effusion: apex of the bowl above the fluid (|x|, y, z), its rise, and its radii at that rise, mm.
+# Effusion: apex of the bowl above the fluid (|x|, y, z), its rise, its radii at that rise (mm), roundness.
 _BOWLS = (
-    ((72.0, 22.0, -118.0), 82.0, (92.0, 104.0)),
-    ((52.0, 32.0, -72.0), 88.0, (88.0, 122.0)),
-    ((46.0, 30.0, 12.0), 90.0, (92.0, 135.0)),
+    ((70.0, 32.0, -104.0), 58.0, (128.0, 108.0), 1.85),
+    ((52.0, 32.0, -72.0), 88.0, (88.0, 122.0), 1.5),
+    ((46.0, 30.0, 12.0), 90.0, (92.0, 135.0), 1.5),
 )
+_ORDER = {"pneumothorax": 0, "pleural_effusion": 1}
 _APICAL_GAP, _LATERAL_GAP = (30.0, 55.0, 92.0), (7.0, 24.0, 58.0)  # mm, pneumothorax
+_DEPTH_SHARE = (0.0, 0.2, 0.3)  # how much of the lateral gap lies in front and behind
 _LOWER_SHARE = (1.0, 0.95, 0.72)  # height of the collapsed lung below the hilum
 _COLLAPSED_DENSITY = (1.0, 1.2, 1.9)
-_CLOUD_RADIUS = (17.0, 28.0, 42.0)  # mm, consolidation
+_CLOUD_RADIUS = (19.0, 31.0, 46.0)  # mm, consolidation
 _PLACES = {  # |x|, y, z of opacities, mm
     "upper": (66.0, -20.0, 150.0),
     "mid": (82.0, -10.0, 92.0),
     "lower": (88.0, -22.0, 36.0),
-    "retrocardiac": (36.0, -58.0, 22.0),
+    "retrocardiac": (38.0, -60.0, 22.0),
 }
 _CLOUD_POINTS = 5000
-_NODULE_POINTS = 2500
 _HERNIA_RADIUS = (21.0, 30.0, 42.0)  # mm
 _HAZE = (0.1, 0.19, 0.3)  # density that edema adds at the hila, relative to water
 
@@ -65,70 +69,67 @@ def changes(findings: tuple[Finding, ...]) -> Changes:
     return changed
 
 
-def add_findings(
-    thorax: Thorax,
-    vessels: dict[int, Cloud],
-    findings: tuple[Finding, ...],
-    patient: Patient,
-    generator: np.random.Generator,
-) -> list[Mark]:
-    """Adds the findings to a thorax, which is changed, as are the vessels of a collapsed lung.
+@dataclass(slots=True)
+class Scene:
+    """What findings are added to; all but the patient is changed in place.
 
-    Each finding draws from a generator of its own, so that it does not move when another is added.
+    Attributes:
+        thorax: gains solids and clouds; its lungs may collapse or hold fluid.
+        vessels: by side; they follow a collapsing lung.
+        patient: gives the scale of sizes in mm.
+    """
+
+    thorax: Thorax
+    vessels: dict[int, Cloud]
+    patient: Patient
+
+
+def add_findings(scene: Scene, findings: tuple[Finding, ...], generator: np.random.Generator) -> list[Mark]:
+    """Adds the findings to a scene, which is changed.
+
+    Each finding draws from a generator of its own, so that it does not move when another one's numbers change.
     """
     marks: list[Mark] = []
+    pairs = zip(findings, generator.spawn(len(findings)), strict=True)
     # What shapes the cavity comes first: clouds are clipped to the lung.
-    for finding, own in sorted(zip(findings, generator.spawn(len(findings)), strict=True), key=lambda p: _rank(p[0])):
+    for finding, own in sorted(pairs, key=lambda pair: _ORDER.get(pair[0].name, len(_ORDER))):
         for side in _SIDES[finding.side]:
-            marks += _add(thorax, vessels, finding, side, patient, own)
+            mark = _add(scene, finding, side, own)
+            if mark is not None:
+                marks.append(mark)
     return marks
 
 
-def _rank(finding: Finding) -> int:
-    return ("pneumothorax", "pleural_effusion").index(finding.name) if finding.name.startswith("p") else 2
-
-
-def _add(
-    thorax: Thorax,
-    vessels: dict[int, Cloud],
-    finding: Finding,
-    side: int,
-    patient: Patient,
-    generator: np.random.Generator,
-) -> list[Mark]:
+def _add(scene: Scene, finding: Finding, side: int, generator: np.random.Generator) -> Mark | None:
     """Adds one finding on one side."""
-    lung, grade = thorax.lungs[side], _GRADES[finding.severity]
+    thorax, lung, grade = scene.thorax, scene.thorax.lungs[side], _GRADES[finding.severity]
+    mark: Mark | None = None
     match finding.name:
         case "pleural_effusion":
-            (x, y, z), rise, radii = _BOWLS[grade]
-            apex = (side * x, y, z + generator.uniform(-6, 6))
-            lung.bowl = paraboloid(apex, radii, rise, opens_up=True)
+            (x, y, z), rise, radii, roundness = _BOWLS[grade]
+            lung.bowl = paraboloid((side * x, y, z + generator.uniform(-6, 6)), radii, rise, roundness, opens_up=True)
+            scene.vessels[side] = scene.vessels[side].where(lung.bowl.contains(scene.vessels[side].points))
         case "pneumothorax":
-            vessels[side] = _collapse(lung, vessels[side], grade, generator)
+            scene.vessels[side] = _collapse(lung, scene.vessels[side], grade, generator)
         case "consolidation":
-            return [_consolidation(thorax, finding, side, generator)]
+            mark = _consolidation(thorax, finding, side, generator)
         case "atelectasis":
-            return [_bands(thorax, finding, side, generator)]
+            mark = _bands(thorax, finding, side, generator)
         case "edema":
             _edema(thorax, side, grade, generator)
         case "nodule" | "mass":
-            x, y, z = _PLACES[finding.place] + generator.uniform(-1, 1, 3) * (16, 24, 14)
-            radius = 0.5 * finding.size_mm / patient.scale
-            points = ball(generator, (side * x, y, z), radius, _NODULE_POINTS, softness=0.12)
-            mass = WATER * (1 - lung.density) * 4 / 3 * np.pi * radius.prod() / _NODULE_POINTS
-            thorax.sharp.append(Cloud(points, np.full(_NODULE_POINTS, mass, np.float32)))
-            return [(finding.name, points)]
+            mark = _nodule(scene, finding, side, generator)
         case "hiatal_hernia":
-            return [_hernia(thorax, grade, generator)]
+            mark = _hernia(thorax, grade, generator)
         case "vertebral_fracture":
-            spine = thorax.blocks["spine"].at(np.array(vertebra_z(float(finding.place.removeprefix("T")))))
-            middle = np.array([0.0, spine[Y], vertebra_z(float(finding.place.removeprefix("T")))])
-            return [(finding.name, middle + np.array([[-19, -17, -12], [19, 17, 12]]))]
+            z = vertebra_z(float(finding.place.removeprefix("T")))
+            middle = np.array([0.0, thorax.blocks["spine"][0].at(np.array(z))[Y], z])
+            mark = finding.name, middle + np.array([[-19, -17, -12], [19, 17, 12]])
         case "support_device":
             clouds = device(finding.kind, side)
             thorax.sharp += clouds
-            return [(finding.kind, np.concatenate([cloud.points for cloud in clouds]))]
-    return []
+            mark = finding.kind, np.concatenate([cloud.points for cloud in clouds])
+    return mark
 
 
 def _in_lung(thorax: Thorax, side: int, points: np.ndarray) -> np.ndarray:
@@ -137,7 +138,7 @@ def _in_lung(thorax: Thorax, side: int, points: np.ndarray) -> np.ndarray:
     inside = (lung.tissue or lung.cavity).contains(points) & (side * points[:, 0] > lung.medial)
     if lung.bowl is not None:
         inside &= lung.bowl.contains(points)
-    for solid in (lung.dome, *thorax.blocks.values()):
+    for solid in (lung.dome, *(organ for group in thorax.blocks.values() for organ in group)):
         inside[inside] = ~solid.contains(points[inside])
     return inside
 
@@ -152,7 +153,8 @@ def _collapse(lung: Lung, vessels: Cloud, grade: int, generator: np.random.Gener
     table = np.stack([np.interp(source, Z_GRID, row) for row in lung.cavity.table]).astype(np.float32)
     gap = _LATERAL_GAP[grade] * share * np.clip((Z_GRID + 70) / 160, 0.15, 1)
     half_x, half_y = np.sqrt(np.maximum(table[XX], 0)), np.sqrt(np.maximum(table[YY], 0))
-    narrow_x, narrow_y = np.maximum(half_x - 0.5 * gap, 0.3 * half_x), np.maximum(half_y - 0.3 * gap, 0.5 * half_y)
+    narrow_x = np.maximum(half_x - 0.5 * gap, 0.3 * half_x)
+    narrow_y = np.maximum(half_y - _DEPTH_SHARE[grade] * gap, 0.5 * half_y)
     table[X] -= lung.side * (half_x - narrow_x)  # the medial edge stays
     table[XX], table[YY] = narrow_x**2, narrow_y**2
     lung.tissue = Loft(table, lung.cavity.power)
@@ -160,12 +162,26 @@ def _collapse(lung: Lung, vessels: Cloud, grade: int, generator: np.random.Gener
     before = lung.cavity.at(vessels.points[:, 2])
     points = vessels.points.copy()
     above = points[:, 2] > hilum_z
-    points[:, 2] = hilum_z + (points[:, 2] - hilum_z) * np.where(above, upper, _LOWER_SHARE[grade])
+    shrinkage = np.where(above, upper, _LOWER_SHARE[grade]).astype(np.float32)
+    points[:, 2] = hilum_z + (points[:, 2] - hilum_z) * shrinkage
     after = lung.tissue.at(points[:, 2])
     for axis, square in ((X, XX), (Y, YY)):
         ratio = np.sqrt(np.maximum(after[square], 0) / np.maximum(before[square], 1))
         points[:, axis] = after[axis] + (points[:, axis] - before[axis]) * ratio
-    return Cloud(points, vessels.mass)
+    return Cloud(points, vessels.mass * shrinkage)  # a collapsed lung holds less blood
+
+
+def _nodule(scene: Scene, finding: Finding, side: int, generator: np.random.Generator) -> Mark:
+    """Adds a slightly lobulated ball; its size in mm is the patient's, not that of the standard adult."""
+    x, y, z = _PLACES[finding.place] + generator.uniform(-1, 1, 3) * (16, 24, 14)
+    centre = np.array((side * x, y, z))
+    radius = 0.5 * finding.size_mm / scene.patient.scale
+    attenuation = WATER * (1 - scene.thorax.lungs[side].density)
+    scene.thorax.inserts.append((ellipsoid(centre, 0.94 * radius), 0.8 * attenuation))
+    for _ in range(3):
+        shift = generator.uniform(-0.3, 0.3, 3) * radius
+        scene.thorax.inserts.append((ellipsoid(centre + shift, 0.68 * radius), 0.2 * attenuation))
+    return finding.name, centre + np.array([[-1, -1, -1], [1, 1, 1]]) * radius
 
 
 def _consolidation(thorax: Thorax, finding: Finding, side: int, generator: np.random.Generator) -> Mark:
@@ -173,13 +189,13 @@ def _consolidation(thorax: Thorax, finding: Finding, side: int, generator: np.ra
     radius = _CLOUD_RADIUS[_GRADES[finding.severity]] * generator.uniform(0.9, 1.1)
     is_hidden = finding.place == "retrocardiac"
     x, y, z = _PLACES[finding.place] + generator.uniform(-1, 1, 3) * ((3, 4, 5) if is_hidden else (10, 25, 10))
-    stretch = np.array((0.55, 0.75, 0.9) if is_hidden else (1.05, 1.0, 0.9))
+    stretch = np.array((0.8, 0.9, 1.05) if is_hidden else (1.2, 1.05, 0.85))
     patches = ball(generator, (side * x, y, z), 0.75 * radius * stretch, 16, softness=0.0)
     scatter = ball(generator, (0, 0, 0), 0.65 * radius * stretch, _CLOUD_POINTS, softness=0.4)
     points = patches[generator.integers(0, len(patches), _CLOUD_POINTS)] + scatter
     points = points[_in_lung(thorax, side, points)]
     volume = 4 / 3 * np.pi * (radius * stretch).prod()
-    mass = 1.1 * WATER * (1 - thorax.lungs[side].density) * volume / _CLOUD_POINTS
+    mass = 1.25 * WATER * (1 - thorax.lungs[side].density) * volume / _CLOUD_POINTS
     thorax.soft.append(Cloud(points, np.full(len(points), mass, np.float32)))
     return finding.name, points
 
@@ -191,11 +207,12 @@ def _bands(thorax: Thorax, finding: Finding, side: int, generator: np.random.Gen
     clouds = []
     base = 24.0 + 0.6 * _RAISED[grade] if finding.place == "lower" else 88.0
     for number in range(1 + grade):
-        semi_axes = np.array((generator.uniform(26, 38) + 6 * grade, generator.uniform(24, 38), 2.2 + 1.1 * grade))
+        semi_axes = np.array((generator.uniform(20, 36) + 6 * grade, generator.uniform(24, 38), 1.6 + 0.7 * grade))
         points = ball(generator, (0, 0, 0), semi_axes, 1800, softness=0.0)
-        slope = generator.normal(-side * 0.15, 0.2)
+        slope = generator.normal(-side * 0.15, 0.3)
         points[:, 2] += slope * points[:, 0] + generator.normal(0, 0.12) * points[:, 1]
-        points += np.float32((side * generator.uniform(72, 92), generator.uniform(-30, 10), base + 15 * number))
+        level = base + generator.uniform(10, 26) * number
+        points += np.array((side * generator.uniform(72, 92), generator.uniform(-30, 10), level), np.float32)
         mass = WATER * (1 - lung.density) * 4 / 3 * np.pi * semi_axes.prod() / len(points)
         clouds.append(Cloud(points, np.full(len(points), mass, np.float32)))
     kept = [cloud.where(_in_lung(thorax, side, cloud.points)) for cloud in clouds]
@@ -225,11 +242,8 @@ def _hernia(thorax: Thorax, grade: int, generator: np.random.Generator) -> Mark:
     centre = np.array((8 + generator.uniform(-4, 6), -44.0, -16 + radius + generator.uniform(-3, 3)))
     semi_axes = radius * np.array((1.05, 0.85, 1.0))
     pouch = ellipsoid(centre, semi_axes)
-    blocks = {}
-    for name, organ in thorax.blocks.items():  # between the aorta and the mediastinum, as rays enter them
-        if name == "mediastinum":
-            blocks["hernia"] = pouch
-        blocks[name] = organ
-    thorax.blocks = blocks
+    # Rays along y meet it between the aorta and the heart.
+    heart = thorax.blocks.pop("heart")
+    thorax.blocks |= {"hernia": (pouch,), "heart": heart}
     thorax.inserts.append((ellipsoid(centre, semi_axes - 4.0, floor=float(centre[2] + 0.12 * radius)), -WATER))
     return "hiatal_hernia", centre + np.array([[-1, -1, -1], [1, 1, 1]]) * semi_axes

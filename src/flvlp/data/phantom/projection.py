@@ -9,9 +9,10 @@ from dataclasses import dataclass
 import numpy as np
 from scipy import ndimage
 
-from flvlp.data.phantom.anatomy import LEFT, RIGHT, WATER, Lung, Thorax
+from flvlp.data.phantom.anatomy import RIGHT, WATER, Lung, Thorax
 from flvlp.data.phantom.clouds import Cloud, deposit, joined
 from flvlp.data.phantom.solids import (
+    FAR,
     GRID_STEP,
     XX,
     XY,
@@ -23,25 +24,17 @@ from flvlp.data.phantom.solids import (
     Y,
     covered_length,
     free_length,
+    hull,
     ray_interval,
 )
 
 _MEDIAL_RAMP = 24.0  # mm over which the frontal lung begins beside the midline
 _SHARP_BLUR, _SOFT_BLUR = 1.1, 3.6  # mm, standard deviations
 _LEAST_BLUR = 0.5  # pixels; less leaves the grain of the points
-_PLEURA = 0.9  # thickness of the visceral pleura, mm
+_PLEURA = 1.2  # thickness of the visceral pleura, mm
 _SEEN = 4.0  # mm of air from which a pneumothorax counts as seen
-# Order in which rays along x enter the organs, for rays that start at the midline.
-_LATERAL_ORDER = (
-    "spine",
-    "mediastinum",
-    "left_atrium",
-    "right_atrium",
-    "ventricles",
-    "pulmonary_trunk",
-    "aortic_knob",
-    "descending_aorta",
-)
+# Order in which rays along x that start at the midline enter the organs.
+_FROM_MIDLINE = ("spine", "heart", "hernia", "aorta")
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,9 +83,12 @@ class View:
         place = np.clip((self.z - Z_GRID[0]) / GRID_STEP, 0, len(Z_GRID) - 2)
         self._below = place.astype(np.int32)
         self._part = (place - self._below).astype(np.float32)
+        self._rows: dict[int, tuple[Loft, np.ndarray]] = {}
 
     def rows(self, loft: Loft) -> np.ndarray:
         """Returns the loft's ellipses in the pose at the rows of the picture, (5, size)."""
+        if id(loft) in self._rows:
+            return self._rows[id(loft)][1]
         table = loft.table[:, self._below] * (1 - self._part) + loft.table[:, self._below + 1] * self._part
         scale_x, scale_y, _ = (float(s) for s in self.pose.scale)
         cosine, sine = float(np.cos(self.pose.turn)), float(np.sin(self.pose.turn))
@@ -104,6 +100,7 @@ class View:
         turned[YY] = sine**2 * xx + cosine**2 * yy + 2 * sine * cosine * xy
         turned[XY] = sine * cosine * (xx - yy) + (cosine**2 - sine**2) * xy
         turned[2:, table[XX] <= 0] = 0
+        self._rows[id(loft)] = loft, turned  # the loft is kept so that no other one gets its id
         return turned
 
     def pixels(self, points: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
@@ -116,23 +113,32 @@ class View:
         down = pose.centre[1] - float(pose.scale[2]) * points[:, 2]
         return offset / self.pixel + 0.5 * self.size, down / self.pixel + 0.5 * self.size
 
-    def window(self, loft: Loft) -> tuple[slice, slice]:
-        """Returns the rows and columns that the loft can reach."""
-        table = self.rows(loft)
+    def _reached(self, table: np.ndarray, across: np.ndarray) -> tuple[slice, slice]:
+        """Returns the rows and columns that can meet a loft with these ellipses, (5, rows)."""
         there = np.flatnonzero((table[XX] > 0) & (table[YY] > 0))
         if not len(there):
             return slice(0, 0), slice(0, 0)
         centre, square = (table[X], table[XX]) if self.along_y else (table[Y], table[YY])
         reach = np.sqrt(square[there])
-        near = (self.across >= (centre[there] - reach).min()) & (self.across <= (centre[there] + reach).max())
-        columns = np.flatnonzero(near)
+        first, last = (centre[there] - reach).min(), (centre[there] + reach).max()
+        columns = np.flatnonzero((across >= first) & (across <= last))
         if not len(columns):
             return slice(0, 0), slice(0, 0)
         return slice(int(there[0]), int(there[-1]) + 1), slice(int(columns[0]), int(columns[-1]) + 1)
 
+    def window(self, loft: Loft) -> tuple[slice, slice]:
+        """Returns the rows and columns that the loft can reach."""
+        return self._reached(self.rows(loft), self.across)
+
     def interval(self, loft: Loft, window: tuple[slice, slice]) -> Interval:
         """Returns where the rays of a window enter and leave a loft."""
-        return ray_interval(self.rows(loft)[:, window[0]], loft.power, self.across[window[1]], self.along_y)
+        table, across = self.rows(loft)[:, window[0]], self.across[window[1]]
+        part = self._reached(table, across)
+        low = np.full((table.shape[1], len(across)), FAR, np.float32)
+        high = -low
+        found = ray_interval(table[:, part[0]], loft.power, across[part[1]], self.along_y)
+        low[part], high[part] = found.low, found.high
+        return Interval(low, high)
 
 
 @dataclass(frozen=True, slots=True)
@@ -148,52 +154,43 @@ class Integral:
     pleural_air: np.ndarray
 
 
-def _lung_air(view: View, lung: Lung, blocks: dict[str, Loft], window: tuple[slice, slice]) -> tuple[np.ndarray, ...]:
-    """Returns missing tissue (mm of water) in one pleural cavity, and the mask of pleural air, both in the window."""
-    cavity = view.interval(lung.cavity, window)
-    if view.along_y:
-        beside = lung.side * (view.across[window[1]][None] - view.pose.lean(view.z[window[0]])[:, None]) - lung.medial
-        share = np.clip(beside / _MEDIAL_RAMP, 0, 1)
-    else:
-        edge = np.float32(lung.medial + 0.5 * _MEDIAL_RAMP)
-        low, high = (cavity.low, cavity.high) if lung.side == LEFT else (-cavity.high, -cavity.low)
-        cavity = Interval(np.maximum(low, edge), high)
-        share = np.float32(1.0)
-    mirror = not view.along_y and lung.side == RIGHT
+def _lung_air(view: View, thorax: Thorax, lung: Lung, window: tuple[slice, slice]) -> tuple[np.ndarray, np.ndarray]:
+    """Integrates one pleural cavity in a window.
+
+    Returns:
+        missing tissue, (rows, columns) mm of water, and whether pleural air is seen, (rows, columns) bool.
+    """
+    is_mirrored = not view.along_y and lung.side == RIGHT  # rays start at the midline
 
     def seen(loft: Loft) -> Interval:
         found = view.interval(loft, window)
-        return Interval(-found.high, -found.low) if mirror else found
+        return Interval(-found.high, -found.low) if is_mirrored else found
 
+    cavity = seen(lung.cavity)
+    if view.along_y:
+        beside = lung.side * (view.across[window[1]][None] - view.pose.lean(view.z[window[0]])[:, None]) - lung.medial
+        share = np.clip(beside * np.float32(1 / _MEDIAL_RAMP), 0, 1)
+    else:
+        cavity = Interval(np.maximum(cavity.low, np.float32(lung.medial + 0.5 * _MEDIAL_RAMP)), cavity.high)
+        share = np.float32(1.0)
     if lung.bowl is not None:
         cavity = cavity.both(seen(lung.bowl))
-    order = (
-        tuple(blocks) if view.along_y else (*_LATERAL_ORDER, *(name for name in blocks if name not in _LATERAL_ORDER))
-    )
-    organs = [seen(blocks[name]) for name in order if name in blocks]
     dome = seen(lung.dome)
+    names = list(thorax.blocks) if view.along_y else [name for name in _FROM_MIDLINE if name in thorax.blocks]
+    organs = [hull([seen(organ) for organ in thorax.blocks[name]]) for name in names]
     air = free_length(cavity, dome, organs)
     if lung.tissue is None:
-        return share * air * (1 - lung.density), np.zeros(air.shape, bool)
-    tissue = seen(lung.tissue).both(cavity)
-    inner = free_length(tissue, dome, organs)
-    skin = Interval(tissue.low - _PLEURA, tissue.high + _PLEURA)
-    grown = ray_interval(
-        _grown(view.rows(lung.tissue))[:, window[0]], lung.tissue.power, view.across[window[1]], view.along_y
-    )
-    shell = Interval(-grown.high, -grown.low) if mirror else grown
-    shell_length = free_length(shell.both(cavity), dome, organs) - inner
-    missing = air - inner * lung.density - np.clip(shell_length, 0, None)
-    del skin
+        return share * air * np.float32(1 - lung.density), np.zeros(air.shape, bool)
+    inner = free_length(seen(lung.tissue).both(cavity), dome, organs)
+    outer = free_length(seen(_grown(lung.tissue)).both(cavity), dome, organs)
+    missing = air - inner * np.float32(lung.density) - np.maximum(outer - inner, 0)
     return share * missing, (share * air > _SEEN) & (inner < 1)
 
 
-def _grown(rows: np.ndarray) -> np.ndarray:
-    """Returns ellipses one pleura wider."""
-    grown = rows.copy()
-    for square in (XX, YY):
-        grown[square] = np.where(rows[square] > 0, (np.sqrt(np.maximum(rows[square], 0)) + _PLEURA) ** 2, 0)
-    return grown
+def _grown(tissue: Loft) -> Loft:
+    """Returns a collapsed lung with its visceral pleura."""
+    half = np.sqrt(np.maximum(tissue.table[2:4], 0))
+    return tissue.resized(np.where(half > 0, (half + _PLEURA) ** 2, 0))
 
 
 def _project(view: View, clouds: list[Cloud], blur_mm: float) -> np.ndarray:
@@ -216,7 +213,7 @@ def integrate(view: View, thorax: Thorax) -> Integral:
     pleural_air = np.zeros((size, size), bool)
     for lung in thorax.lungs.values():
         window = view.window(lung.cavity)
-        missing, is_air = _lung_air(view, lung, thorax.blocks, window)
+        missing, is_air = _lung_air(view, thorax, lung, window)
         tissue[window] -= missing
         pleural_air[window] |= is_air
     attenuation = np.float32(WATER) * tissue

@@ -7,7 +7,7 @@ import numpy as np
 from flvlp.data.phantom import pathology
 from flvlp.data.phantom.anatomy import LEFT, RIGHT, WATER, Patient, Thorax, draw_patient
 from flvlp.data.phantom.clouds import joined
-from flvlp.data.phantom.film import Exposure, develop, draw_exposure
+from flvlp.data.phantom.film import develop, draw_exposure
 from flvlp.data.phantom.findings import Finding
 from flvlp.data.phantom.organs import build_thorax, chest_wall
 from flvlp.data.phantom.projection import Pose, View, integrate
@@ -16,6 +16,8 @@ from flvlp.data.phantom.vessels import airways, pulmonary_vessels
 
 Box = tuple[int, int, int, int]
 _BOX_QUANTILES = (0.015, 0.985)
+_FIELD = {"frontal": (318.0, 374.0), "lateral": (292.0, 338.0)}  # mm, side of the picture for a standard adult
+_AIR_SHARE = {"frontal": 0.8, "lateral": 1.05}  # mean path in the lungs, relative to the thickness of one lung
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,8 +28,10 @@ class Rendering:
         frontal: (size, size) uint8, 0-255, air dark; the patient's right is on the left.
         lateral: (size, size) uint8, 0-255; the patient faces left. All zero without a lateral view.
         pneumothorax_mask: (size, size) bool, True where the frontal view shows pleural air without lung before it.
-        opacity_boxes: x, y, width, height in frontal pixels, one for each consolidation, nodule and mass.
-        finding_boxes: view name -> one (finding name, box) for each finding that has a place of its own.
+        opacity_boxes: x, y, width, height in frontal pixels, one for each consolidation, even behind the heart; as in
+            RSNA's pneumonia data, nodules, masses, effusions, atelectasis and edema get none.
+        finding_boxes: view name -> (finding or device name, box) of what has a place of its own (consolidation,
+            atelectasis, nodule, mass, hernia, vertebral fracture, device); empty for a view not rendered.
     """
 
     frontal: np.ndarray
@@ -62,10 +66,11 @@ def render(
     bones = [ribs(wall, changes, patient.bone), spine(wall, changes, patient.bone), sternum(wall, patient.bone)]
     tree = np.random.default_rng(patient.tree)
     vessels = {side: pulmonary_vessels(thorax.lungs[side], tree, changes.vessels) for side in (RIGHT, LEFT)}
-    marks = pathology.add_findings(thorax, vessels, findings, patient, places)
+    marks = pathology.add_findings(pathology.Scene(thorax, vessels, patient), findings, places)
     inside = [airways(), *vessels.values()]
     always, inserts = joined([*thorax.sharp, *inside, *bones]), thorax.inserts
-    pictures, boxes = {}, {}
+    pictures: dict[str, np.ndarray] = {}
+    boxes: dict[str, tuple[tuple[str, Box], ...]] = {}
     mask = np.zeros((size, size), bool)
     for name, generator in zip(("frontal", "lateral"), view_generators, strict=True):
         pose = _draw_pose(name, patient, generator)
@@ -94,7 +99,7 @@ def _draw_pose(name: str, patient: Patient, generator: np.random.Generator) -> P
         turn=float(np.deg2rad(np.clip(generator.normal(0, 2.0), -5, 5))),
         tilt=float(np.clip(generator.normal(0, 0.012), -0.03, 0.03)),
         bend=patient.curvature,
-        field=float(generator.uniform(336, 376)) * (0.35 + 0.65 * max(height, float(patient.scale[0]))),
+        field=float(generator.uniform(*_FIELD[name])) * (0.35 + 0.65 * max(height, float(patient.scale[0]))),
         centre=(
             float(generator.normal(0 if name == "frontal" else -8, 5)),
             78 * height + float(generator.normal(0, 7)),
@@ -103,13 +108,13 @@ def _draw_pose(name: str, patient: Patient, generator: np.random.Generator) -> P
 
 
 def _window(name: str, patient: Patient, thorax: Thorax) -> tuple[float, float]:
-    """Returns the attenuation of a patient's free lung and of the abdomen, from the healthy outline."""
+    """Returns the attenuation of free lung and of the abdomen, from the outlines: what automatic exposure aims at."""
     along = 3 if name == "frontal" else 2  # squared semi-axis along the rays
     scale = float(patient.scale[1 if name == "frontal" else 0])
     body = thorax.body[name].at(np.array([95.0, -60.0]))[along]
     lung = thorax.lungs[RIGHT].cavity.at(np.array([95.0]))[along]
     thick, thickest = 2 * scale * np.sqrt(body)
-    air = 2 * scale * float(np.sqrt(lung[0])) * (0.8 if name == "frontal" else 1.25) * (1 - patient.lung_density)
+    air = 2 * scale * float(np.sqrt(lung[0])) * _AIR_SHARE[name] * (1 - patient.lung_density)
     return WATER * float(thick - air), WATER * float(thickest)
 
 
@@ -126,6 +131,3 @@ def _boxes(view: View, marks: list[tuple[str, np.ndarray]]) -> tuple[tuple[str, 
         if right > left and bottom > top:
             boxes.append((name, (left, top, right - left, bottom - top)))
     return tuple(boxes)
-
-
-__all__ = ["Box", "Exposure", "Rendering", "render"]

@@ -1,23 +1,25 @@
 """Bones as clouds: ribs, spine, clavicles, scapulae, sternum, humeri. Masses are relative to soft tissue."""
 
+from functools import lru_cache
+
 import numpy as np
 
 from flvlp.data.phantom.anatomy import LEFT, RIGHT, VERTEBRA_STEP, Changes, vertebra_z
-from flvlp.data.phantom.clouds import Cloud, curve, even_shifts, tubes
+from flvlp.data.phantom.clouds import Cloud, curve, even_shifts, joined, tubes
 from flvlp.data.phantom.organs import LUNG_POWER
 from flvlp.data.phantom.solids import GRID_STEP, Z_GRID, Loft, ellipsoid, loft, profile
 
-CORTEX = 0.05  # mm⁻¹ above soft tissue
+CORTEX = 0.056  # mm⁻¹ above soft tissue
 MARROW = 0.009
 _RIBS = 11
 _RIB_STEPS = 84
-_RIB_ANGLES = 10  # points around a rib
+_RIB_ANGLES = 12  # points around a rib
 _SPREAD = even_shifts(_RIB_STEPS, _RIB_ANGLES)
 _RIB_GAP = 5.0  # mm between the lung and the middle of a rib
 _FIRST_ANGLE, _LAST_ANGLE = -7.0, np.array([118, 142, 148, 150, 150, 148, 142, 132, 120, 106, 78])  # degrees, 0 is back
 _RIB_DROP = np.array([30, 52, 68, 78, 86, 93, 99, 101, 99, 90, 66])  # mm from the spine to the front end
 _HIGHEST_WALL = 186.0  # mm; above it the ribs keep the width of the wall
-_BROKEN_AT = (0.32, 0.48)  # share of a rib's course where fractures lie
+_BROKEN_AT = (0.2, 0.29)  # share of a rib's course where fractures lie
 
 
 def ribs(wall: dict[str, np.ndarray], changes: Changes, bone: float) -> Cloud:
@@ -62,8 +64,8 @@ def ribs(wall: dict[str, np.ndarray], changes: Changes, bone: float) -> Cloud:
             if offset is not None:
                 at = _BROKEN_AT[number % 2]
                 level, weight = level.copy(), weight.copy()
-                level[number - 1] -= offset * (along[0] > at)[:, None]
-                weight[number - 1] *= np.where(np.abs(along[0] - at) < 0.012, 0.15, 1.0)[:, None]
+                level[number - 1] -= offset * ((along[0] > at) * (1 - 0.8 * (along[0] - at) / (1 - at)))[:, None]
+                weight[number - 1] *= np.where(np.abs(along[0] - at) < 0.02, 0.1, 1.0)[:, None]
         points.append(np.stack((sign * x, y, level), axis=-1).reshape(-1, 3))
         masses.append(weight.reshape(-1))
     return Cloud(np.concatenate(points).astype(np.float32), np.concatenate(masses).astype(np.float32))
@@ -76,7 +78,7 @@ def _vertebra() -> tuple[np.ndarray, np.ndarray]:
     plate = plate[(plate**2).sum(axis=1) <= 1]
     ring = 2 * np.pi * np.arange(18) / 18
     parts = [np.column_stack((plate, np.full(len(plate), end))) for end in (-0.95, 0.95)]
-    masses = [np.full(len(plate), np.pi * 17 * 15 * 1.1 * CORTEX / len(plate))] * 2
+    masses = [np.full(len(plate), np.pi * 17 * 15 * 1.5 * CORTEX / len(plate))] * 2
     for level in np.linspace(-0.8, 0.8, 7):
         waist = 0.93 + 0.07 * level**2
         parts.append(np.column_stack((waist * np.cos(ring), waist * np.sin(ring), np.full(18, level))))
@@ -103,8 +105,8 @@ _VERTEBRA_POINTS, _VERTEBRA_MASS = _vertebra()
 
 
 def spine(wall: dict[str, np.ndarray], changes: Changes, bone: float) -> Cloud:
-    """Builds the vertebrae C5 to L3 with disc spaces; a wedged one has lost height, most of it in front."""
-    levels = np.arange(-1, 16)
+    """Builds the vertebrae C6 to L5 with disc spaces; a wedged one has lost height, most of it in front."""
+    levels = np.arange(-1, 18)
     growth = 0.86 + 0.022 * np.clip(levels, 0, 14)
     size = np.stack((17 * growth, 15 * growth, 0.5 * (VERTEBRA_STEP - 4.5) * np.ones(len(levels))), axis=1)
     points = _VERTEBRA_POINTS[None] * size[:, None]
@@ -114,22 +116,23 @@ def spine(wall: dict[str, np.ndarray], changes: Changes, bone: float) -> Cloud:
         forward = 0.5 * (1 + _VERTEBRA_POINTS[:, 1])
         upper = 0.5 * (1 + _VERTEBRA_POINTS[:, 2])
         points[row, :, 2] -= body * 2 * size[row, 2] * loss * (0.3 + 0.7 * forward) * upper
-    z = np.array([vertebra_z(level) for level in levels])
+    z = np.array([vertebra_z(float(level)) for level in levels])
     line = wall["back"] + 28
     y = np.interp(z, Z_GRID, np.where(Z_GRID > 214, np.minimum(line, -22), line))
     slope = -np.gradient(y, z)  # the bodies stand across the curve of the spine
     tilted_z = points[..., 2] + points[..., 1] * slope[:, None]
     points = np.stack((points[..., 0], y[:, None] + points[..., 1], z[:, None] + tilted_z), axis=-1)
-    mass = 0.8 * bone * np.broadcast_to(_VERTEBRA_MASS, points.shape[:2]) * growth[:, None] ** 2
+    mass = 0.95 * bone * np.broadcast_to(_VERTEBRA_MASS, points.shape[:2]) * growth[:, None] ** 2
     return Cloud(points.reshape(-1, 3).astype(np.float32), mass.reshape(-1).astype(np.float32))
 
 
-def _shaft(knots: list[tuple[float, float, float]], radius: float, steps: int, bone: float) -> Cloud:
-    """Builds a long bone: a cortical shell around marrow, as points on two rings around its centre line."""
-    path = curve(knots, steps)
-    filled = tubes(path, np.array(radius), bone * (MARROW + 0.4 * CORTEX), across=30)
-    hollow = tubes(path, np.array(0.7 * radius), -bone * 0.4 * CORTEX, across=22)
-    return Cloud(np.concatenate((filled.points, hollow.points)), np.concatenate((filled.mass, hollow.mass)))
+@lru_cache(maxsize=4)
+def _clavicle(sign: int, lift: float) -> Cloud:
+    """Builds a collar bone: a cortical shell around marrow."""
+    knots = [(13, 44, 150), (48, 52, 164), (92, 24, 174 + lift), (125, -8, 188 + lift), (156, -22, 190 + lift)]
+    path = curve([(sign * x, y, z) for x, y, z in knots], 80)
+    filled = tubes(path, np.array(6.0), 1.4 * (MARROW + 0.4 * CORTEX), across=30)
+    return joined([filled, tubes(path, np.array(4.2), -1.4 * 0.4 * CORTEX, across=22)])
 
 
 def shoulder_girdle(bone: float, are_arms_up: bool) -> tuple[list[Cloud], list[tuple[Loft, float]]]:
@@ -137,23 +140,24 @@ def shoulder_girdle(bone: float, are_arms_up: bool) -> tuple[list[Cloud], list[t
     lift = 12.0 if are_arms_up else 0.0
     clouds, solids = [], []
     for s in (RIGHT, LEFT):
-        knots = [(s * 13, 42, 158), (s * 50, 50, 165), (s * 95, 20, 180 + lift), (s * 152, -22, 190 + lift)]
-        clouds += [_shaft(knots, 6, 80, 1.4 * bone), _scapula(s, bone, lift)]
+        for part in (_clavicle(s, lift), _scapula(s, lift)):
+            clouds.append(Cloud(part.points, part.mass * np.float32(bone)))
         if are_arms_up:
             joint, x, y = (
                 (s * 158, -12, 208),
-                profile([(200, s * 158), (360, s * 140)]),
-                profile([(200, -12), (360, 40)]),
+                profile((200, s * 158), (360, s * 140)),
+                profile((200, -12), (360, 40)),
             )
             shaft = np.where(Z_GRID > 208, 12.0**2, 0)
         else:
-            joint, x, y = (s * 178, -30, 172), profile([(-60, s * 236), (172, s * 182)]), profile([(172, -28)])
+            joint, x, y = (s * 178, -30, 172), profile((-60, s * 236), (172, s * 182)), profile((172, -28))
             shaft = np.where(Z_GRID < 172, 12.0**2, 0)
         solids += [(ellipsoid(joint, (22, 22, 22)), 0.008 * bone), (loft(x, y, shaft, shaft), 0.014 * bone)]
     return clouds, solids
 
 
-def _scapula(sign: int, bone: float, lift: float) -> Cloud:
+@lru_cache(maxsize=4)
+def _scapula(sign: int, lift: float) -> Cloud:
     """Builds a shoulder blade: a thin triangle with thick lateral border, upper border and spine."""
     upper, lower, joint = (
         np.array(corner, dtype=np.float64) for corner in ((94, -118, 176), (112, -126, 62), (158, -58, 165))
@@ -162,13 +166,13 @@ def _scapula(sign: int, bone: float, lift: float) -> Cloud:
     first, second = (grid.reshape(-1, 1) for grid in np.meshgrid(np.linspace(0, 1, 34), np.linspace(0, 1, 34)))
     plate = upper + first * ((1 - second) * (lower - upper) + second * (joint - upper))
     area = 0.5 * np.linalg.norm(np.cross(lower - upper, joint - upper))
-    mass = np.broadcast_to(bone * area * 2.0 * CORTEX * 0.6 * 2 * first / len(first), first.shape)
+    mass = np.broadcast_to(area * 2.0 * CORTEX * 0.6 * 2 * first / len(first), first.shape)
     edge = np.linspace(0, 1, 50)[:, None]
     borders = [lower + edge * (joint - lower), upper + edge * (joint - upper), upper + edge * (lower - upper)]
-    weights = [0.5, 0.35, 0.12]
+    weights = [0.7, 0.5, 0.25]
     points = np.concatenate([plate, *borders]) * (sign, 1, 1)
     points += np.random.default_rng(0).normal(0, 1.8, points.shape)
-    masses = [mass[:, 0], *(np.full(50, bone * 130 * 9 * CORTEX * w / 50) for w in weights)]
+    masses = [mass[:, 0], *(np.full(50, 130 * 9 * CORTEX * w / 50) for w in weights)]
     return Cloud(points.astype(np.float32), np.concatenate(masses).astype(np.float32))
 
 

@@ -7,6 +7,7 @@ x or y stays at one height, so it meets a loft in one interval whose ends are th
 
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
+from functools import lru_cache
 from typing import NamedTuple
 
 import numpy as np
@@ -48,13 +49,10 @@ class Loft:
     table: np.ndarray
     power: float = 2.0
 
-    def resized(self, centre: np.ndarray | None = None, squares: np.ndarray | None = None) -> "Loft":
-        """Returns the loft with other centre rows (2, n) or other squared semi-axes (2, n)."""
+    def resized(self, squares: np.ndarray) -> "Loft":
+        """Returns the loft with other squared semi-axes, (2, n) mm²."""
         table = self.table.copy()
-        if centre is not None:
-            table[:2] = centre
-        if squares is not None:
-            table[2:4] = squares
+        table[XX], table[YY] = squares
         return replace(self, table=table)
 
     def at(self, z: np.ndarray) -> np.ndarray:
@@ -71,11 +69,22 @@ class Loft:
         return (square_x**half + square_y**half <= 1) & (xx > 0)
 
 
-def profile(knots: Sequence[tuple[float, float]], smooth_mm: float = 12.0) -> np.ndarray:
-    """Returns a smooth curve through (z, value) knots on `Z_GRID`, (n,) float32; constant beyond the ends."""
-    z, value = zip(*sorted(knots), strict=True)
-    curve = np.interp(Z_GRID, z, value)
+def smoothed(curve: np.ndarray, smooth_mm: float) -> np.ndarray:
+    """Returns a curve on `Z_GRID`, (n,), with its corners rounded over about `smooth_mm`."""
     return ndimage.gaussian_filter1d(curve, smooth_mm / GRID_STEP, mode="nearest").astype(np.float32)
+
+
+def profile(*knots: tuple[float, float], smooth_mm: float = 12.0) -> np.ndarray:
+    """Returns a smooth curve through (z, value) knots on `Z_GRID`, (n,) float32, read-only, level beyond the ends."""
+    return _profile(knots, smooth_mm)
+
+
+@lru_cache(maxsize=128)
+def _profile(knots: tuple[tuple[float, float], ...], smooth_mm: float) -> np.ndarray:
+    z, value = zip(*sorted(knots), strict=True)
+    curve = smoothed(np.interp(Z_GRID, z, value), smooth_mm)
+    curve.setflags(write=False)
+    return curve
 
 
 def loft(
@@ -89,7 +98,10 @@ def loft(
 
 
 def ellipsoid(
-    centre: Sequence[float], semi_axes: Sequence[float], axis: Sequence[float] | None = None, floor: float = -FAR
+    centre: Sequence[float] | np.ndarray,
+    semi_axes: Sequence[float] | np.ndarray,
+    axis: Sequence[float] | None = None,
+    floor: float = -FAR,
 ) -> Loft:
     """Builds an ellipsoid.
 
@@ -161,8 +173,16 @@ def ray_interval(rows: np.ndarray, power: float, across: np.ndarray, along_y: bo
     half *= reach[:, None]
     middle = offset * lean[:, None]
     middle += rows[other][:, None]
-    middle -= np.float32(FAR) * (left <= 0)
+    half -= np.float32(FAR) * (left <= 0)
     return Interval(middle - half, middle + half)
+
+
+def hull(intervals: Sequence[Interval]) -> Interval:
+    """Returns the union of intervals that overlap wherever two of them are hit."""
+    low, high = intervals[0]
+    for interval in intervals[1:]:
+        low, high = np.minimum(low, interval.low), np.maximum(high, interval.high)
+    return Interval(low, high)
 
 
 def covered_length(inside: Interval, blocks: Sequence[Interval]) -> np.ndarray:

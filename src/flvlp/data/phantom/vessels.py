@@ -6,8 +6,8 @@ from flvlp.data.phantom.anatomy import LEFT, RIGHT, WATER, Lung
 from flvlp.data.phantom.clouds import Cloud, curve, joined, tubes
 
 HILUM = {RIGHT: (-34.0, -14.0, 92.0), LEFT: (36.0, -18.0, 102.0)}  # mm, the left one stands higher
-_STEPS = 14  # points along a vessel
-_TRUNKS, _BRANCHES, _TWIGS = 15, 4, 4
+_GENERATIONS = ((4, 12, 14), (4, 6, 11), (0, 3, 8))  # children, points across, points along a vessel
+_TRUNKS = 15
 
 
 def airways() -> Cloud:
@@ -21,9 +21,9 @@ def _unit(vectors: np.ndarray) -> np.ndarray:
     return vectors / np.linalg.norm(vectors, axis=-1, keepdims=True)
 
 
-def _grow(start: np.ndarray, direction: np.ndarray, length: np.ndarray, bend: np.ndarray) -> np.ndarray:
+def _grow(start: np.ndarray, direction: np.ndarray, length: np.ndarray, bend: np.ndarray, steps: int) -> np.ndarray:
     """Returns gently bent centre lines (n, steps, 3) mm from starts, directions and bends (n, 3) and lengths (n,)."""
-    along = np.linspace(0, 1, _STEPS)[None, :, None] * length[:, None, None]
+    along = np.linspace(0, 1, steps)[None, :, None] * length[:, None, None]
     share = along / length[:, None, None]
     return start[:, None] + along * (direction[:, None] + bend[:, None] * share)
 
@@ -44,16 +44,15 @@ def pulmonary_vessels(lung: Lung, generator: np.random.Generator, calibre: float
     direction = _unit(direction)
     radius = generator.uniform(2.4, 4.2, _TRUNKS) * (1 + 0.25 * (np.sin(angle) < 0))
     clouds = []
-    attenuation = WATER * (1 - lung.density) * 1.15
-    taper = np.linspace(1.0, 0.6, _STEPS)
-    for children, across in ((_BRANCHES, 12), (_TWIGS, 6), (0, 3)):
+    attenuation = WATER * (1 - lung.density)
+    for children, across, steps in _GENERATIONS:
         count = len(start)
-        path = _grow(start, direction, length, generator.normal(0, 0.16, (count, 3)))
-        clouds.append(tubes(path, calibre * radius[:, None] * taper, attenuation, across))
+        path = _grow(start, direction, length, generator.normal(0, 0.16, (count, 3)), steps)
+        clouds.append(tubes(path, calibre * radius[:, None] * np.linspace(1.0, 0.6, steps), attenuation, across))
         if not children:
             break
-        leaving = generator.integers(_STEPS // 4, _STEPS, (count, children))
-        leaving[:, 0] = _STEPS - 1
+        leaving = generator.integers(steps // 4, steps, (count, children))
+        leaving[:, 0] = steps - 1
         start = path[np.arange(count)[:, None], leaving].reshape(-1, 3)
         tangent = np.repeat(_unit(path[:, -1] - path[:, -3]), children, axis=0)
         direction = _unit(tangent + generator.normal(0, 0.5, tangent.shape))
@@ -66,5 +65,4 @@ def pulmonary_vessels(lung: Lung, generator: np.random.Generator, calibre: float
     clouds.append(tubes(low, calibre * np.linspace(8.5, 3.5, 30), attenuation))
     clouds.append(tubes(high, calibre * np.linspace(7.5, 3.0, 20), attenuation))
     cloud = joined(clouds)
-    shrunk = cloud.where(lung.cavity.contains(cloud.points) & ~lung.dome.contains(cloud.points))
-    return shrunk
+    return cloud.where(lung.cavity.contains(cloud.points) & ~lung.dome.contains(cloud.points))

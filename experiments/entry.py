@@ -1,14 +1,22 @@
-"""What entry points share of Hydra: typed configuration, the run folder, torchrun."""
+"""What entry points share: typed configuration, the run folder, torchrun, the data set."""
 
+import logging
 import os
 import sys
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any, TypeVar
+from typing import TYPE_CHECKING, Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from flvlp.data.config import DATASET_CONFIGS, DatasetConfig
+from flvlp.data.config import DATASET_CONFIGS, DatasetConfig, ImageConfig
+
+if TYPE_CHECKING:
+    from flvlp.engine.log import RunLog
+    from flvlp.types import StudySource
+
+log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
@@ -41,9 +49,9 @@ def typed(arguments: type[T], cfg: DictConfig) -> T:
     plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
     dataset = typed_dataset(plain.pop("dataset"))
     joined = OmegaConf.merge(OmegaConf.structured(arguments), plain)
-    made = OmegaConf.to_object(joined)
-    made.dataset = dataset  # type: ignore[attr-defined]
-    return made  # type: ignore[return-value]
+    made: Any = OmegaConf.to_object(joined)
+    made.dataset = dataset
+    return made
 
 
 def typed_dataset(plain: dict[str, Any]) -> DatasetConfig:
@@ -104,7 +112,54 @@ def resumed_config(cfg: DictConfig, folder: Path) -> DictConfig:
             OmegaConf.update(saved, key, asked)
         elif key != "experiment" and asked != held:
             raise ValueError(
-                f"resume: {key}={value} is not what the run in {folder} was started with; leave it out, or start a new run "
-                f"(free to change: {', '.join(FREE_ON_RESUME[1:])})"
+                f"resume: {key}={value} is not what the run in {folder} was started with; leave it out, or start a new "
+                f"run (free to change: {', '.join(FREE_ON_RESUME[1:])})"
             )
     return saved
+
+
+def read_source(config: DatasetConfig) -> "StudySource":
+    """Lists the studies on every rank; rank 0 goes first, so that what is made once is made once."""
+    from flvlp import distributed
+    from flvlp.data.sources import build_source
+
+    if not distributed.is_main():
+        distributed.barrier()
+    source = build_source(config)
+    if distributed.is_main():
+        distributed.barrier()
+    laterals = sum(study.has_lateral for study in source.studies)
+    parts = ", ".join(f"{name} {len(positions)}" for name, positions in source.splits.items())
+    log.info("%s: %d studies (%s), %d with a lateral", config.name, len(source.studies), parts, laterals)
+    return source
+
+
+def name_of(config: DatasetConfig, source: "StudySource") -> Callable[[int], str]:
+    """Returns how a study may be named in logs: its id and row, or a salted hash and the row."""
+    from flvlp.data.files import hides_ids, shown
+
+    def name_study(index: int) -> str:
+        study = source.studies[index]
+        return f"{shown(study.study_id, hides_ids(config))} (row {study.row})"
+
+    return name_study
+
+
+def show_studies(
+    config: DatasetConfig, image: ImageConfig, source: "StudySource", run_log: "RunLog", count: int
+) -> None:
+    """Puts a few studies as the model sees them into TensorBoard, unless the data set is credentialed."""
+    import numpy as np
+    import torch
+
+    from flvlp.data.transforms import crop_view
+
+    part = source.splits.get("validation", source.splits["train"])
+    for number, index in enumerate(part[:count]):
+        study = source.studies[index]
+        if config.log_images or not config.credentialed:
+            views = [source.frontal(index)] + ([source.lateral(index)] if study.has_lateral else [])
+            picture = np.concatenate([crop_view(view, image, None) for view in views], axis=1)
+            run_log.picture(f"studies/{number}", torch.from_numpy(picture)[None], 0)
+        if config.log_text or not config.credentialed:
+            run_log.text(f"studies/{number}", study.report, 0)

@@ -2,6 +2,7 @@
 
 from collections.abc import Sequence
 from dataclasses import fields, replace
+from typing import Any
 
 import numpy as np
 import torch
@@ -18,7 +19,7 @@ CROP, WIDTH = 16, 32
 ALL_TERMS = frozenset({"itc", "mlm", "view_alignment", "prototype"})
 
 
-def image_config(**changes: object) -> ImageEncoderConfig:
+def image_config(**changes: Any) -> ImageEncoderConfig:
     """Returns a ResNet of 8 channels a stage on a 2 x 2 grid, GroupNorm."""
     small = ImageEncoderConfig(
         backbone="resnet10t",
@@ -29,7 +30,7 @@ def image_config(**changes: object) -> ImageEncoderConfig:
     return replace(small, **changes)
 
 
-def text_config(**changes: object) -> TextEncoderConfig:
+def text_config(**changes: Any) -> TextEncoderConfig:
     """Returns a two-layer BERT without dropout."""
     small = TextEncoderConfig(
         weights="random", vocab_size=VOCABULARY, hidden_size=16, layers=2, heads=2, intermediate_size=16, dropout=0.0
@@ -53,7 +54,7 @@ def encoder_config(
     )
 
 
-def heads_config(**changes: object) -> HeadsConfig:
+def heads_config(**changes: Any) -> HeadsConfig:
     """Returns narrow heads with 6 prototypes and no lateral negatives."""
     return replace(
         HeadsConfig(head_width=16, mlm_depth=1, alignment_depth=1, prototypes=6, lateral_negatives=0), **changes
@@ -193,7 +194,7 @@ class HandMadeSource:
     """Studies with noise for pictures; every third has no lateral, and the pictures of `unreadable` raise."""
 
     def __init__(self, size: int = 8, unreadable: Sequence[int] = ()) -> None:
-        self.studies = [
+        self.studies: Sequence[Study] = [
             Study(f"study {i}", f"patient {i // 2}", REPORTS[i % len(REPORTS)], has_lateral=i % 3 != 2)
             for i in range(size)
         ]

@@ -4,10 +4,12 @@ import numpy as np
 import pytest
 
 from flvlp.data.phantom import rendering
-from flvlp.data.phantom.anatomy import LEFT, Thorax
+from flvlp.data.phantom.anatomy import LEFT, Changes, Thorax
 from flvlp.data.phantom.findings import DEVICES, Finding, draw_findings
+from flvlp.data.phantom.organs import chest_wall
 from flvlp.data.phantom.projection import Integral, View, integrate
 from flvlp.data.phantom.rendering import Rendering, render
+from flvlp.data.phantom.skeleton import ribs
 from flvlp.data.phantom.solids import XX
 
 SIZE = 224
@@ -167,6 +169,12 @@ def test_boxes_lie_inside_the_picture_and_hold_the_opacity() -> None:
     ((x, y, width, height),) = rendered(finding, patient=8).opacity_boxes
     inside = grey[y : y + height, x : x + width].sum() / grey.sum()
     assert inside > 0.75, f"{inside:.2f} of the change lies in the box"
+
+
+def test_the_ribs_of_the_two_sides_do_not_coincide_on_the_lateral() -> None:
+    bones = ribs(chest_wall(0.0), Changes(), 1.0, np.random.default_rng(0)).points.reshape(2, -1, 3)
+    apart = np.abs(bones[0, :, 2] - bones[1, :, 2])
+    assert 1 < apart.mean() < 10, f"{apart.mean():.1f} mm in height"
 
 
 def test_each_finding_that_can_be_drawn_can_be_rendered() -> None:

@@ -6,8 +6,9 @@ from typing import Any
 
 import torch
 import torch.distributed as dist
-from torch import Tensor
+from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
+from torch.nn.parallel import DistributedDataParallel
 
 TIMEOUT = timedelta(minutes=30)
 
@@ -52,6 +53,18 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
+def wrap(model: nn.Module) -> nn.Module:
+    """Returns the model inside DDP where there are several ranks, itself otherwise.
+
+    Buffers are equal on all ranks by construction, so they are not sent; every parameter has a graph in every batch.
+    """
+    if world_size() == 1:
+        return model
+    device = next(model.parameters()).device
+    devices = [device.index] if device.type == "cuda" else None
+    return DistributedDataParallel(model, device_ids=devices, broadcast_buffers=False, gradient_as_bucket_view=True)
+
+
 def barrier() -> None:
     """Waits for all ranks."""
     if dist.is_initialized():
@@ -74,7 +87,8 @@ class _GatherRows(torch.autograd.Function):
 
     @staticmethod
     def backward(ctx: FunctionCtx, *gradients: Tensor) -> Tensor:
-        gradient = gradients[0].contiguous()
+        # Autograd may hand the same tensor to other nodes: summing in place would give them the sum as well.
+        gradient = gradients[0].clone(memory_format=torch.contiguous_format)
         dist.all_reduce(gradient)
         size: int = ctx.size  # type: ignore[attr-defined]
         return gradient[rank() * size : (rank() + 1) * size]

@@ -33,7 +33,7 @@ def recall_at(queries: Tensor, gallery: Tensor, k: int) -> Tensor:
         own = similarity.diagonal(start).unsqueeze(1)
         better = (similarity > own).sum(dim=1)
         tied = (similarity == own).sum(dim=1)  # includes the match itself
-        hits.append(((k - better) / tied).clamp(0, 1))
+        hits.append(((k - better) / tied).clamp(0, 1).where(tied > 0, 0.0))  # a feature of NaN ties with nothing
     return torch.cat(hits) if hits else queries.new_zeros(0)
 
 
@@ -49,7 +49,7 @@ def retrieval(images: Tensor, reports: Tensor) -> dict[str, float]:
     """
     if not len(images):
         return {}
-    figures = {}
+    figures: dict[str, float] = {}
     for k in RECALL_AT:
         forth, back = (float(recall_at(*pair, k).mean()) for pair in ((images, reports), (reports, images)))
         figures |= {f"image_to_text/r{k}": forth, f"text_to_image/r{k}": back, f"r{k}": (forth + back) / 2}

@@ -179,3 +179,34 @@ def _prototype_figures(
             figures[f"prototypes/{name}/purity"] = metrics.purity(clusters, labels)
             figures[f"prototypes/{name}/purity_by_chance"] = metrics.purity(clusters, shuffled)
     return figures
+
+
+def format_figures(figures: dict[str, float]) -> str:
+    """Returns the figures as a short table for the console; `metrics.jsonl` holds all of them."""
+    lines = [
+        f"  {term:15s} {figures[term]:8.3f} nats" + _with_gap(figures, term)
+        for term in ("itc", "mlm", "view_alignment", "prototype")
+        if term in figures
+    ]
+    for side in ("frontal", "lateral", "fused"):
+        if f"retrieval/{side}/r1" in figures:
+            recalls = " ".join(f"{figures[f'retrieval/{side}/r{k}']:.3f}" for k in metrics.RECALL_AT)
+            lines.append(f"  {side:8s} R@1/5/10 {recalls}  (mean of both directions)")
+    if "fused_minus_frontal/r1" in figures:
+        mean, low, high = (figures[f"fused_minus_frontal/{key}"] for key in ("r1", "r1_low", "r1_high"))
+        studies = int(figures["fused_minus_frontal/studies"])
+        lines.append(f"  fused - frontal R@1 {mean:+.3f} [{low:+.3f}, {high:+.3f}] on {studies} studies with a lateral")
+    for part in ("frontal", "report"):
+        if f"prototypes/{part}/perplexity" in figures:
+            perplexity, nearest = (figures[f"prototypes/{part}/{key}"] for key in ("perplexity", "nearest_perplexity"))
+            lines.append(
+                f"  prototypes of {part}s: perplexity {perplexity:.1f} of codes, {nearest:.1f} of nearest ones"
+            )
+    return "\n".join(lines)
+
+
+def _with_gap(figures: dict[str, float], term: str) -> str:
+    """Returns what a term loses with another study's images, where that is measured."""
+    if f"{term}_gap" not in figures:
+        return ""
+    return f", {figures[f'{term}_shuffled']:.3f} with another study's images: gap {figures[f'{term}_gap']:+.3f}"

@@ -2,13 +2,13 @@
 
 import json
 import logging
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors, trainers
+from tokenizers import Tokenizer, decoders, models, normalizers, pre_tokenizers, processors, trainers
 from transformers import AutoTokenizer, PreTrainedTokenizerFast
 
 from flvlp.hub import prefer_cache_without_network
@@ -21,6 +21,8 @@ SPECIAL_TOKENS = ("[PAD]", "[UNK]", "[CLS]", "[SEP]", "[MASK]")
 MIN_FREQUENCY = 2
 MIN_FREQUENCY_CREDENTIALED = 20
 MIN_TOKENS = 3  # [CLS], one piece, [SEP]
+INSIDE = 0xF0000  # first private plane of Unicode; see `_learn_pieces`
+LAST_SHIFTED = 0x20000  # letters from here on would leave Unicode when shifted; their words are not learned
 
 
 @dataclass(frozen=True, slots=True)
@@ -69,7 +71,9 @@ class ReportTokenizer:
 
     def encode(self, report: str) -> EncodedReport:
         """Returns the pieces of a report. A first word longer than the limit is cut inside: something must be left."""
-        encoding = self.tokenizer.backend_tokenizer.encode(report, add_special_tokens=False)
+        backend = self.tokenizer.backend_tokenizer
+        backend.encode_special_tokens = True  # "[SEP]" in a report is text, not an order; pickling forgets this
+        encoding = backend.encode(report, add_special_tokens=False)
         limit = self.max_tokens - 2
         ids, word_of = encoding.ids, [-1 if word is None else word for word in encoding.word_ids]
         end = len(ids)
@@ -111,22 +115,47 @@ def train_tokenizer(reports: Iterable[str], vocab_size: int, max_tokens: int, cr
         max_tokens: see `ReportTokenizer`.
         credentialed: drop rare words from the vocabulary (they are spelled in pieces).
     """
-    tokenizer = Tokenizer(models.WordPiece(unk_token="[UNK]"))
+    ids = _learn_pieces(reports, vocab_size, MIN_FREQUENCY_CREDENTIALED if credentialed else MIN_FREQUENCY)
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.add_special_tokens(list(SPECIAL_TOKENS))
     tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
     tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
-    trainer = trainers.WordPieceTrainer(
-        vocab_size=vocab_size,
-        min_frequency=MIN_FREQUENCY_CREDENTIALED if credentialed else MIN_FREQUENCY,
-        special_tokens=list(SPECIAL_TOKENS),
-        show_progress=False,
-    )
-    tokenizer.train_from_iterator(reports, trainer)
-    ids = {token: number for number, token in enumerate(SPECIAL_TOKENS)}  # the trainer gives them the first ids
     tokenizer.post_processor = processors.BertProcessing(("[SEP]", ids["[SEP]"]), ("[CLS]", ids["[CLS]"]))
+    tokenizer.decoder = decoders.WordPiece(prefix="##")
     names = {f"{token.strip('[]').lower()}_token": token for token in SPECIAL_TOKENS}
     wrapped = PreTrainedTokenizerFast(tokenizer_object=tokenizer, **names)
     log.info("vocabulary: %d word pieces learned from the training reports", len(wrapped))
     return ReportTokenizer(wrapped, max_tokens)
+
+
+def _learn_pieces(reports: Iterable[str], vocab_size: int, min_frequency: int) -> dict[str, int]:
+    """Returns the word pieces of a vocabulary and their ids: the special tokens, single letters, then by merging.
+
+    The WordPiece trainer of `tokenizers` numbers the letters inside words in the order of a hash table, which differs
+    from process to process, and breaks ties of merging by these numbers. Its BPE trainer sorts plain letters, so those
+    inside a word are shifted into a private plane of Unicode here and back afterwards.
+    """
+    normalizer, splitter = normalizers.BertNormalizer(lowercase=True), pre_tokenizers.BertPreTokenizer()
+
+    def shift(word: str) -> str:
+        return word[0] + "".join(chr(ord(letter) + INSIDE) for letter in word[1:])
+
+    def unshift(piece: str) -> str:
+        letters = "".join(chr(ord(letter) - INSIDE * (ord(letter) >= INSIDE)) for letter in piece)
+        return f"##{letters}" if ord(piece[0]) >= INSIDE else letters
+
+    def marked() -> Iterator[str]:
+        for report in reports:
+            words = (word for word, _ in splitter.pre_tokenize_str(normalizer.normalize_str(report)))
+            yield " ".join(shift(word) for word in words if ord(max(word)) < LAST_SHIFTED)
+
+    learner = Tokenizer(models.BPE())
+    learner.pre_tokenizer = pre_tokenizers.WhitespaceSplit()
+    trainer = trainers.BpeTrainer(
+        vocab_size=vocab_size, min_frequency=min_frequency, special_tokens=list(SPECIAL_TOKENS), show_progress=False
+    )
+    learner.train_from_iterator(marked(), trainer)
+    return {unshift(piece): number for piece, number in learner.get_vocab().items()}
 
 
 def pretrained_tokenizer(name_or_folder: str, max_tokens: int) -> ReportTokenizer:

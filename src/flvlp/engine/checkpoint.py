@@ -2,17 +2,16 @@
 
 import logging
 import os
-import random
 import re
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import torch
 from torch import nn
 
 from flvlp import distributed
+from flvlp.engine.seed import random_state, restore_random_state
 
 log = logging.getLogger(__name__)
 
@@ -37,29 +36,6 @@ class TrainState:
     studies: int = 0
     skipped: int = 0
     best: float | None = None
-
-
-def random_state() -> dict[str, Any]:
-    """Returns the state of every global generator of this process, as tensors and plain numbers."""
-    kind, keys, position, has_gauss, cached = np.random.get_state(legacy=True)
-    version, internal, gauss = random.getstate()
-    return {
-        "torch": torch.get_rng_state(),
-        "cuda": torch.cuda.get_rng_state() if torch.cuda.is_available() else None,
-        "numpy": [kind, torch.from_numpy(np.asarray(keys).astype(np.int64)), position, has_gauss, cached],
-        "python": [version, torch.tensor(internal), gauss],
-    }
-
-
-def restore_random_state(state: dict[str, Any]) -> None:
-    """Sets every global generator of this process to what `random_state` returned."""
-    torch.set_rng_state(state["torch"])
-    if state["cuda"] is not None and torch.cuda.is_available():
-        torch.cuda.set_rng_state(state["cuda"])
-    kind, keys, *rest = state["numpy"]
-    np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
-    version, internal, gauss = state["python"]
-    random.setstate((version, tuple(internal.tolist()), gauss))
 
 
 def write_atomically(content: dict[str, Any], path: Path) -> None:
@@ -98,7 +74,7 @@ class Checkpoints:
             "scaler": scaler.state_dict(),
             "state": asdict(state),
             "rng": rng,
-            "torch": torch.__version__,
+            "torch": str(torch.__version__),
             "threads": torch.get_num_threads(),
         }
         write_atomically(content, self.folder / NAME.format(state.step))
@@ -118,7 +94,7 @@ class Checkpoints:
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
         scaler.load_state_dict(content["scaler"])
-        for name, now in (("torch", torch.__version__), ("threads", torch.get_num_threads())):
+        for name, now in (("torch", str(torch.__version__)), ("threads", torch.get_num_threads())):
             if content[name] != now:
                 log.warning("resume: %s was %s, is %s: figures may differ in the last bits", name, content[name], now)
         if len(content["rng"]) == distributed.world_size():

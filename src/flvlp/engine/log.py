@@ -19,13 +19,14 @@ from flvlp import distributed
 
 log = logging.getLogger(__name__)
 
+FORMAT = logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S")
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "tokenizers", "numpy", "hydra-core")
 
 
 def set_up_console() -> None:
     """Sends log records to the terminal: INFO and above on rank 0, warnings and errors elsewhere."""
     handler = logging.StreamHandler()
-    handler.setFormatter(logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S"))
+    handler.setFormatter(FORMAT)
     root = logging.getLogger()
     root.handlers[:] = [handler]
     root.setLevel(logging.INFO if distributed.launched_rank() == 0 else logging.WARNING)
@@ -33,23 +34,20 @@ def set_up_console() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-def start_run(folder: Path, config_yaml: str, seed: int) -> None:
-    """Writes `config.yaml` and `run.json` and points `latest` beside the folder to it."""
+def open_run(folder: Path, config_yaml: str, seed: int, is_new: bool) -> None:
+    """Writes `config.yaml` of a new run, adds this start to `run.json`, points `latest` beside the folder to it.
+
+    From here on the console's lines also go to `log.txt`.
+    """
     folder.mkdir(parents=True, exist_ok=True)
-    (folder / "config.yaml").write_text(config_yaml)
-    append_run(folder, seed)
-    point_latest(folder)
-
-
-def append_run(folder: Path, seed: int) -> None:
-    """Adds how this process was started to `run.json`; a resumed run has several entries."""
+    handler = logging.FileHandler(folder / "log.txt")
+    handler.setFormatter(FORMAT)
+    logging.getLogger().addHandler(handler)
+    if is_new:
+        (folder / "config.yaml").write_text(config_yaml)
     path = folder / "run.json"
     earlier = json.loads(path.read_text()) if path.exists() else []
     path.write_text(json.dumps([*earlier, provenance(seed)], indent=2) + "\n")
-
-
-def point_latest(folder: Path) -> None:
-    """Makes the link `latest` beside a run folder point to it."""
     latest = folder.parent / "latest"
     if latest.is_symlink():
         latest.unlink()

@@ -60,7 +60,7 @@ class Training:
     name_study: Callable[[int], str]
 
     @property
-    def bare_model(self) -> nn.Module:
+    def bare_model(self) -> Any:
         """The model without DDP around it."""
         return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
 

@@ -8,6 +8,7 @@ from typing import Any
 import timm
 import torch
 from safetensors.torch import load_file
+from timm.layers import BatchNormAct2d, convert_sync_batchnorm
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -56,11 +57,18 @@ class ImageEncoder(TrunkEncoder):
             )
 
     def _find_grid(self, trunk: Any, crop: int, name: str) -> tuple[int, int]:
-        """Runs one blank picture through the trunk to learn its grid, and that its layout is one we know."""
+        """Runs one blank picture through the trunk to learn its grid, and that its layout is one we know.
+
+        Parameters that the features do not depend on, such as ConvNeXt's `head.norm`, are frozen: DDP would wait for
+        their gradient.
+        """
         was_training = trunk.training
-        with torch.no_grad():
-            features = trunk.eval().forward_features(torch.zeros(1, 3, crop, crop))
+        features = trunk.eval().forward_features(torch.zeros(1, 3, crop, crop))
         trunk.train(was_training)
+        trained = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
+        reached = torch.autograd.grad(features.sum(), trained, allow_unused=True) if trained else ()
+        for parameter, gradient in zip(trained, reached, strict=True):
+            parameter.requires_grad_(gradient is not None)
         if features.ndim == 4:
             rows, columns = features.shape[1:3] if self.is_channel_last else features.shape[2:]
             return int(rows), int(columns)
@@ -133,7 +141,8 @@ def load_trunk(trunk: nn.Module, path: Path) -> None:
     for wrapper in ("state_dict", "model"):
         if isinstance(loaded, Mapping) and wrapper in loaded:
             loaded = loaded[wrapper]
-    state = {key: value for key, value in loaded.items() if not key.startswith(CLASSIFIER_PREFIXES)}
+    own = trunk.state_dict().keys()  # ConvNeXt keeps `head.norm` without a classifier
+    state = {key: value for key, value in loaded.items() if key in own or not key.startswith(CLASSIFIER_PREFIXES)}
     missing, unexpected = trunk.load_state_dict(state, strict=False)
     if missing or unexpected:
         raise ValueError(
@@ -142,18 +151,20 @@ def load_trunk(trunk: nn.Module, path: Path) -> None:
         )
 
 
-def _replace_batch_norm(module: nn.Module, norm: str) -> nn.Module:
+def _replace_batch_norm(module: nn.Module, norm: str) -> Any:
     """Returns the module with its BatchNorm replaced as `norm` says; weights and statistics are kept where they fit."""
     if norm == "as_is":
         return module
     if norm == "sync_batch":
-        return nn.SyncBatchNorm.convert_sync_batchnorm(module)
+        return convert_sync_batchnorm(module)  # timm's: it knows BatchNormAct2d
     for name, child in module.named_children():
         if isinstance(child, nn.BatchNorm2d):
             channels = child.num_features
-            replacement = (
+            replacement: nn.Module = (
                 nn.GroupNorm(math.gcd(GROUPS, channels), channels) if norm == "group" else FrozenBatchNorm2d(child)
             )
+            if isinstance(child, BatchNormAct2d):  # of EfficientNet, MobileNet, RegNet, DenseNet: holds the activation
+                replacement = nn.Sequential(replacement, child.drop, child.act)
             setattr(module, name, replacement)
         else:
             _replace_batch_norm(child, norm)

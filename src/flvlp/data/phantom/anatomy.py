@@ -26,7 +26,7 @@ class Patient:
     Attributes:
         scale: (3,) size along x, y, z relative to the standard adult.
         fat: mm of skin, fat and muscle outside the ribs.
-        breast: semi-axis of the breasts, mm; 0 for none.
+        breast: mm by which the breasts stand out from the chest; 0 for none.
         heart: size of the heart relative to the standard.
         aorta: radius of the aorta, mm.
         dome_difference: mm by which the right dome is higher.
@@ -36,6 +36,8 @@ class Patient:
         has_stomach_gas: whether gas lies under the left dome.
         bowel: seed of gas in the bowel.
         tree: seed of the vessels.
+        ribs: seed of the ribs' courses.
+        arms: mm forward per mm of height at which the right and the left arm are raised.
     """
 
     scale: np.ndarray
@@ -50,6 +52,8 @@ class Patient:
     has_stomach_gas: bool
     bowel: int
     tree: int
+    ribs: int
+    arms: tuple[float, float]
 
 
 @dataclass(slots=True)
@@ -104,7 +108,7 @@ class Thorax:
         lungs: by side.
         blocks: groups of organs of soft tissue that displace lung, ordered from back to front; the organs of a group
             overlap each other.
-        breasts: soft tissue in front of the body.
+        outside: by view, soft tissue that sticks out of the body: breasts, raised arms.
         inserts: solids inside soft tissue, each with its attenuation above it in mm⁻¹ (gas below 0, bone above).
         sharp, soft: clouds projected with the detector's blur, and with an additional blur.
     """
@@ -112,7 +116,7 @@ class Thorax:
     body: dict[str, Loft]
     lungs: dict[int, Lung]
     blocks: dict[str, tuple[Loft, ...]]
-    breasts: list[Loft]
+    outside: dict[str, list[Loft]]
     inserts: list[tuple[Loft, float]]
     sharp: list[Cloud] = field(default_factory=list)
     soft: list[Cloud] = field(default_factory=list)
@@ -129,7 +133,7 @@ def draw_patient(generator: np.random.Generator) -> Patient:
     overall = generator.normal(1.0 if is_male else 0.93, 0.035)
     shape = generator.normal(1.0, (0.03, 0.05, 0.035))
     fat = float(np.clip(generator.gamma(4.0, 4.0) + 9, 10, 48))
-    breast = 0.0 if is_male else float(np.clip(generator.normal(48 + 0.5 * fat, 10), 38, 82))
+    breast = 0.0 if is_male else float(np.clip(generator.normal(2 + 0.9 * fat, 10), 0, 60))
     return Patient(
         scale=np.float32(overall) * np.clip(shape, 0.9, 1.12).astype(np.float32),
         fat=fat,
@@ -143,4 +147,6 @@ def draw_patient(generator: np.random.Generator) -> Patient:
         has_stomach_gas=bool(generator.random() < 0.75),
         bowel=int(generator.integers(2**31)),
         tree=int(generator.integers(2**31)),
+        ribs=int(generator.integers(2**31)),
+        arms=(float(generator.uniform(0.5, 1.2)), float(generator.uniform(0.3, 1.0))),
     )

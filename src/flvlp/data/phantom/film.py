@@ -11,6 +11,7 @@ _LUNG_SHARE = 0.5
 _OPEN_LIGHT = 0.25  # light beside the patient scatters no more than this
 # The film curve is a sigmoid of the level (0 in free lung, 1 in the abdomen).
 _SLOPE, _MIDDLE, _TOE = 1.75, -0.26, 0.19
+_GLARE = np.float32(0.07)  # share of the grey nearby that lightens black
 _BACKGROUND_BLACK = 2.0  # grey levels behind the collimator
 
 
@@ -24,6 +25,7 @@ class Exposure:
         scatter: scattered share of the light behind the patient.
         noise: standard deviation of the attenuation behind nothing.
         enhancement: strength of edge enhancement.
+        veil: grey levels of the air beside the patient.
         margins: share of the picture that the collimator hides: left, top, right, bottom.
     """
 
@@ -33,12 +35,13 @@ class Exposure:
     scatter: float
     noise: float
     enhancement: float
+    veil: float
     margins: tuple[float, float, float, float]
 
 
 def draw_exposure(generator: np.random.Generator, dark: float, bright: float) -> Exposure:
     """Draws exposure and display around the attenuations of a patient's lung (`dark`) and abdomen (`bright`)."""
-    scatter = float(generator.uniform(0.12, 0.3))
+    scatter = float(generator.uniform(0.2, 0.45))
     # Scatter from the lung, which fills about this share of its neighbourhood, brightens the film behind the abdomen.
     stray = scatter * _LUNG_SHARE * np.exp(-dark)
     dark, bright = float(-np.log(np.exp(-dark) + stray)), float(-np.log(np.exp(-bright) + stray))
@@ -53,6 +56,7 @@ def draw_exposure(generator: np.random.Generator, dark: float, bright: float) ->
         scatter=scatter,
         noise=float(generator.uniform(0.0015, 0.006)),
         enhancement=float(generator.uniform(0.0, 0.35)),
+        veil=float(generator.uniform(0.0, 14.0)),
         margins=(float(margins[0]), float(margins[1]), float(margins[2]), float(margins[3])),
     )
 
@@ -91,6 +95,7 @@ def develop(attenuation: np.ndarray, exposure: Exposure, generator: np.random.Ge
     slope = -np.float32(exposure.gamma * _SLOPE)
     grey = 1 / (1 + np.exp(slope * (level - np.float32(_MIDDLE))))
     picture = np.clip((grey - _TOE) * (255 / (1 - _TOE)), 0, 255)
+    picture += (exposure.veil + _GLARE * _smoothed(picture, _SCATTER_CELLS)) * (1 - picture * np.float32(1 / 255))
     left, top, right, bottom = (round(margin * size) for margin in exposure.margins)
     shown = np.full_like(picture, _BACKGROUND_BLACK)
     inside = (slice(top, size - bottom), slice(left, size - right))

@@ -14,7 +14,7 @@ from flvlp.data.phantom.anatomy import (
     Patient,
     Thorax,
 )
-from flvlp.data.phantom.solids import Z_GRID, Loft, ellipsoid, loft, paraboloid, profile, smoothed
+from flvlp.data.phantom.solids import YY, Z_GRID, Loft, Y, ellipsoid, loft, paraboloid, profile, smoothed
 
 LUNG_POWER = 2.6  # cross-sections between an ellipse and a rectangle
 BODY_POWER = 2.4
@@ -78,18 +78,16 @@ def _body(patient: Patient, wall: dict[str, np.ndarray]) -> dict[str, Loft]:
     front = wall["front"] + 16 + 0.45 * fat
     front = np.where(Z_GRID > 190, profile((150, 80), (190, 62), (225, 50), (300, 48)), front)
     front = smoothed(front, 10)
-    front += profile((-160, 0.5 * fat), (-40, 0.1 * fat), (0, 0))
+    front += profile((-160, 30 + 0.5 * fat), (-60, 20 + 0.15 * fat), (-10, 8), (40, 0))  # the belly
     back = wall["back"] - 24 - 0.4 * fat
     back = np.where(Z_GRID > 200, profile((160, -118), (200, -106), (240, -80), (300, -68)), back)
     back = smoothed(back, 10)
     down = loft(0, 0.5 * (front + back), half_width**2, (0.5 * (front - back)) ** 2, BODY_POWER)
     # With the arms up the shoulders rise: no neck is seen from the side, and the flanks end at the axilla.
-    raised_width = np.minimum(half_width, profile((60, 160), (140, 158), (230, 140), (330, 130)) + 0.5 * fat)
-    raised_width = np.maximum(raised_width, profile((60, 0), (150, 158), (330, 140)))
-    raised_front = np.maximum(front, profile((110, 70), (150, 84), (200, 68), (250, 68), (330, 92)) + 0.35 * fat)
-    raised_back = np.minimum(
-        back, profile((100, -100), (150, -124), (200, -118), (260, -106), (330, -104)) - 0.35 * fat
-    )
+    raised_width = np.minimum(half_width, profile((60, 160), (140, 158), (200, 150), (260, 90)) + 0.5 * fat)
+    raised_width = np.maximum(raised_width, profile((60, 0), (150, 158), (200, 146), (260, 80)))
+    raised_front = np.maximum(front, profile((110, 70), (150, 84), (200, 62), (250, 50)) + 0.35 * fat)
+    raised_back = np.minimum(back, profile((100, -100), (150, -124), (200, -118), (250, -92)) - 0.35 * fat)
     raised_front, raised_back = smoothed(raised_front, 14), smoothed(raised_back, 14)
     up = loft(
         0,
@@ -99,6 +97,24 @@ def _body(patient: Patient, wall: dict[str, np.ndarray]) -> dict[str, Loft]:
         BODY_POWER,
     )
     return {"frontal": down, "lateral": up}
+
+
+def _breast(x: float, half_width: float, patient: Patient, skin: np.ndarray) -> Loft:
+    """Builds soft tissue that tapers upwards and hangs at its lower border; `skin` is y of the body's front, mm."""
+    sag = 0.3 * patient.breast
+    shape = profile((130, 0), (95, 0.1), (60, 0.32), (28, 0.72), (4, 0.97), (-20, 1), (-35, 0.8), (-46, 0.35), (-52, 0))
+    shape = np.interp(Z_GRID + sag * np.clip((100 - Z_GRID) / 100, 0, 1), Z_GRID, shape)
+    root = np.sqrt(shape)
+    return loft(x, skin - 30, (half_width * root) ** 2, (26 * root + patient.breast * shape) ** 2)
+
+
+def _raised_arm(side: int, patient: Patient) -> Loft:
+    """Builds shoulder muscles and upper arm as they are held in the lateral view."""
+    lean = patient.arms[side == LEFT]
+    thick = 42 + 0.35 * patient.fat
+    root = np.sqrt(profile((150, 0), (195, 1), (400, 1)))
+    forward = lean * (smoothed(np.maximum(Z_GRID - 192, 0), 10))
+    return loft(side * 146, -16 + forward, ((thick + 14) * root) ** 2, (thick * np.hypot(1, 0.8 * lean) * root) ** 2)
 
 
 def _organs(
@@ -111,32 +127,38 @@ def _organs(
     spine_y = wall["back"] + 28
     # The muscles beside the vertebrae taper off.
     spine = loft(0, spine_y - 5, 44.0**2, 29.0**2, power=1.4)
+    arched = aorta**2 * np.clip((154 - Z_GRID) / 24, 0, 1)  # its upper end is inside the knob
     descending = loft(
         profile((-140, 4), (-40, 10), (60, 22), (120, 24)),
         spine_y + profile((-140, 30), (60, 22), (140, 30)),
-        np.where(Z_GRID < 150, aorta**2, 0),
-        np.where(Z_GRID < 150, aorta**2, 0),
+        arched,
+        arched,
     )
     knob = ellipsoid((19, -26, 136), (aorta + 3, 34, aorta + 4))
-    width = profile((-140, 20), (60, 24), (110, 27), (150, 26), (190, 24), (220, 30))
+    width = profile((-140, 16), (60, 20), (110, 22), (150, 18), (185, 14), (205, 17), (225, 28))
     middle = loft(
         profile((60, -2), (110, -6), (150, -6), (190, -2)),
         profile((-140, 10), (60, 6), (150, -12), (215, -28)),
         width**2,
-        profile((-140, 42), (60, 48), (150, 34), (215, 30)) ** 2,
+        profile((-140, 42), (60, 46), (110, 38), (150, 27), (215, 22)) ** 2,
     )
+    caval = np.where(Z_GRID > 40, profile((60, 12), (150, 11), (185, 8), (205, 3)), 0)  # superior vena cava
+    cava = loft(profile((60, -20), (150, -20), (200, -10)), 4, caval**2, caval**2)
     trunk = ellipsoid((25, 14, 92 + 0.5 * sink), (16 * size, 40, 38))
-    left_atrium = ellipsoid((2, -22, 52 + sink), (31 * size, 30 * size, 34 * size))
-    right_atrium = ellipsoid((-12 * size, 16, 38 + sink), (30 * size, 44 * size, 50 * size))
+    appendage = ellipsoid((32 * size, 4, 66 + 0.8 * sink), (17 * size, 30 * size, 28 * size))
+    left_atrium = ellipsoid((4, -21, 52 + sink), (25 * size, 29 * size, 32 * size))
+    right_atrium = ellipsoid((-23 * size, 16, 32 + sink), (20 * size, 42 * size, 52 * size))
     ventricle = ellipsoid(
-        (22 * size, 40 - 14 * (size - 1), 24 + sink),
-        (70 * size, 54 * size, 53 * size * (1 + 0.2 * changes.inflation)),
-        axis=(0.84, 0.3, -0.45),
+        (20 * size, 40 - 14 * (size - 1), 26 + sink),
+        (76 * size, 52 * size, 46 * size * (1 + 0.2 * changes.inflation)),
+        axis=(0.8, 0.3, -0.52),
     )
+    # Fat under the heart fills what is left above the lower dome.
+    pad = ellipsoid((20, 52, sink - 4), (52 * size, 44 * size, 34))
     return {
         "spine": (spine,),
         "aorta": (descending,),
-        "heart": (middle, knob, trunk, left_atrium, right_atrium, ventricle),
+        "heart": (middle, cava, knob, trunk, appendage, left_atrium, right_atrium, ventricle, pad),
     }
 
 
@@ -148,12 +170,13 @@ def build_thorax(patient: Patient, changes: Changes, inspiration: float) -> Thor
         side: Lung(side, _lung_cavity(side, wall), _dome(side, patient, changes, inspiration), density)
         for side in (RIGHT, LEFT)
     }
-    breasts = []
+    body = _body(patient, wall)
+    skin = body["lateral"].table[Y] + np.sqrt(body["lateral"].table[YY])
+    outside = {"frontal": [], "lateral": [_raised_arm(side, patient) for side in (RIGHT, LEFT)]}
     if patient.breast:
-        reach = patient.breast
-        breasts = [
-            ellipsoid((s * 76, 104 + 0.3 * patient.fat, -8), (reach, 0.8 * reach, 1.1 * reach)) for s in (RIGHT, LEFT)
-        ]
+        outside["frontal"] = [_breast(side * 78, 68, patient, skin) for side in (RIGHT, LEFT)]
+        # From the side the gap between them would let the edge of the chest be seen through them as a hard line.
+        outside["lateral"].append(_breast(0, 140, patient, skin))
     windpipe = np.where(Z_GRID > CARINA_Z, TRACHEA_RADIUS**2, 0)
     course = profile((120, 5), (190, 1), (260, 0)), profile((120, -33), (190, -20), (260, -8), (330, -6))
     inserts = [(loft(*course, windpipe, windpipe), -WATER)]
@@ -166,4 +189,4 @@ def build_thorax(patient: Patient, changes: Changes, inspiration: float) -> Thor
         if generator.random() < _BOWEL_SHARE:
             beside = (place + generator.uniform(24, 40), -20, top - 30)
             inserts.append((ellipsoid(beside, (0.6 * width, 20, 13), floor=floor - 20), -WATER))
-    return Thorax(_body(patient, wall), lungs, _organs(patient, changes, inspiration, wall), breasts, inserts)
+    return Thorax(body, lungs, _organs(patient, changes, inspiration, wall), outside, inserts)

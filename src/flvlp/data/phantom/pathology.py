@@ -17,12 +17,11 @@ Mark = tuple[str, np.ndarray]  # finding name, (n, 3) points that its box goes a
 
 _GRADES = {"mild": 0, "moderate": 1, "severe": 2, "small": 0, "large": 2}
 _SIDES = {"left": (LEFT,), "right": (RIGHT,), "both": (RIGHT, LEFT), "midline": (LEFT,)}
-_HEART = (1.16, 1.3, 1.45)
+_HEART, _CALIBRE = (1.16, 1.3, 1.45), (1.15, 1.3, 1.45)  # factors on the heart's size and the vessels' radii
 _INFLATION = (0.4, 0.7, 1.0)
 _RAISED = (6.0, 13.0, 20.0)  # mm, dome over atelectasis
 _WEDGE = (0.35, 0.5, 0.7)  # share of the front height lost
 _STEP_OFF = (6.0, 9.0, 13.0)  # mm between the ends of a broken rib
-_CALIBRE = (1.15, 1.3, 1.45)
 # Effusion: apex of the bowl above the fluid (|x|, y, z), its rise, its radii at that rise (mm), roundness.
 _BOWLS = (
     ((70.0, 32.0, -104.0), 58.0, (128.0, 108.0), 1.85),
@@ -32,6 +31,7 @@ _BOWLS = (
 _ORDER = {"pneumothorax": 0, "pleural_effusion": 1}
 _APICAL_GAP, _LATERAL_GAP = (30.0, 55.0, 92.0), (7.0, 24.0, 58.0)  # mm, pneumothorax
 _DEPTH_SHARE = (0.0, 0.2, 0.3)  # how much of the lateral gap lies in front and behind
+_ROUNDED = (1.0, 20.0, 45.0)  # mm over which the top of a collapsed lung is rounded
 _LOWER_SHARE = (1.0, 0.95, 0.72)  # height of the collapsed lung below the hilum
 _COLLAPSED_DENSITY = (1.0, 1.2, 1.9)
 _CLOUD_RADIUS = (19.0, 31.0, 46.0)  # mm, consolidation
@@ -148,27 +148,28 @@ def _collapse(lung: Lung, vessels: Cloud, grade: int, generator: np.random.Gener
     share = generator.uniform(0.9, 1.1)
     hilum_z = HILUM[lung.side][2]
     upper = 1 - _APICAL_GAP[grade] * share / (APEX_Z - hilum_z)
-    factor = np.where(hilum_z < Z_GRID, upper, _LOWER_SHARE[grade])
-    source = hilum_z + (Z_GRID - hilum_z) / factor
+    source = hilum_z + (Z_GRID - hilum_z) / np.where(hilum_z < Z_GRID, upper, _LOWER_SHARE[grade])
     table = np.stack([np.interp(source, Z_GRID, row) for row in lung.cavity.table]).astype(np.float32)
     gap = _LATERAL_GAP[grade] * share * np.clip((Z_GRID + 70) / 160, 0.15, 1)
     half_x, half_y = np.sqrt(np.maximum(table[XX], 0)), np.sqrt(np.maximum(table[YY], 0))
-    narrow_x = np.maximum(half_x - 0.5 * gap, 0.3 * half_x)
-    narrow_y = np.maximum(half_y - _DEPTH_SHARE[grade] * gap, 0.5 * half_y)
+    below_top = np.clip((hilum_z + (APEX_Z - hilum_z) * upper - Z_GRID) / _ROUNDED[grade], 0, 1)
+    rounding = np.sqrt(1 - (1 - below_top) ** 2)
+    narrow_x = np.maximum(half_x - 0.5 * gap, 0.3 * half_x) * rounding
+    narrow_y = np.maximum(half_y - _DEPTH_SHARE[grade] * gap, 0.5 * half_y) * rounding
     table[X] -= lung.side * (half_x - narrow_x)  # the medial edge stays
     table[XX], table[YY] = narrow_x**2, narrow_y**2
     lung.tissue = Loft(table, lung.cavity.power)
     lung.density = min(lung.density * _COLLAPSED_DENSITY[grade], 0.9)
     before = lung.cavity.at(vessels.points[:, 2])
-    points = vessels.points.copy()
-    above = points[:, 2] > hilum_z
-    shrinkage = np.where(above, upper, _LOWER_SHARE[grade]).astype(np.float32)
+    shrinkage = np.where(vessels.points[:, 2] > hilum_z, upper, _LOWER_SHARE[grade]).astype(np.float32)
+    points, mass = vessels.points.copy(), vessels.mass * shrinkage
     points[:, 2] = hilum_z + (points[:, 2] - hilum_z) * shrinkage
     after = lung.tissue.at(points[:, 2])
     for axis, square in ((X, XX), (Y, YY)):
         ratio = np.sqrt(np.maximum(after[square], 0) / np.maximum(before[square], 1))
         points[:, axis] = after[axis] + (points[:, axis] - before[axis]) * ratio
-    return Cloud(points, vessels.mass * shrinkage)  # a collapsed lung holds less blood
+        mass *= ratio  # a collapsed lung holds less blood
+    return Cloud(points, mass)
 
 
 def _nodule(scene: Scene, finding: Finding, side: int, generator: np.random.Generator) -> Mark:

@@ -28,9 +28,10 @@ from flvlp.data.phantom.solids import (
     ray_interval,
 )
 
-_MEDIAL_RAMP = 24.0  # mm over which the frontal lung begins beside the midline
+_MEDIAL_RAMP = 22.0  # mm over which the frontal lung begins beside the midline
 _SHARP_BLUR, _SOFT_BLUR = 1.1, 3.6  # mm, standard deviations
 _LEAST_BLUR = 0.5  # pixels; less leaves the grain of the points
+_OTHER_SIDE = -6.0  # mm; an organ that does not come closer to the midline never meets this lung
 _PLEURA = 1.2  # thickness of the visceral pleura, mm
 _SEEN = 4.0  # mm of air from which a pneumothorax counts as seen
 # Order in which rays along x that start at the midline enter the organs.
@@ -83,6 +84,7 @@ class View:
         place = np.clip((self.z - Z_GRID[0]) / GRID_STEP, 0, len(Z_GRID) - 2)
         self._below = place.astype(np.int32)
         self._part = (place - self._below).astype(np.float32)
+        self._lean = pose.lean(self.z)
         self._rows: dict[int, tuple[Loft, np.ndarray]] = {}
 
     def rows(self, loft: Loft) -> np.ndarray:
@@ -92,7 +94,7 @@ class View:
         table = loft.table[:, self._below] * (1 - self._part) + loft.table[:, self._below + 1] * self._part
         scale_x, scale_y, _ = (float(s) for s in self.pose.scale)
         cosine, sine = float(np.cos(self.pose.turn)), float(np.sin(self.pose.turn))
-        x, y = scale_x * (table[X] + self.pose.lean(self.z)), scale_y * table[Y]
+        x, y = scale_x * (table[X] + self._lean), scale_y * table[Y]
         xx, yy, xy = scale_x**2 * table[XX], scale_y**2 * table[YY], scale_x * scale_y * table[XY]
         turned = np.empty_like(table)
         turned[X], turned[Y] = cosine * x - sine * y, sine * x + cosine * y
@@ -177,7 +179,9 @@ def _lung_air(view: View, thorax: Thorax, lung: Lung, window: tuple[slice, slice
         cavity = cavity.both(seen(lung.bowl))
     dome = seen(lung.dome)
     names = list(thorax.blocks) if view.along_y else [name for name in _FROM_MIDLINE if name in thorax.blocks]
-    organs = [hull([seen(organ) for organ in thorax.blocks[name]]) for name in names]
+    organs = [
+        hull([seen(organ) for organ in thorax.blocks[name] if organ.reach(lung.side) > _OTHER_SIDE]) for name in names
+    ]
     air = free_length(cavity, dome, organs)
     if lung.tissue is None:
         return share * air * np.float32(1 - lung.density), np.zeros(air.shape, bool)
@@ -206,9 +210,9 @@ def integrate(view: View, thorax: Thorax) -> Integral:
     everywhere = (slice(0, size), slice(0, size))
     body = view.interval(thorax.body[view.pose.name], everywhere)
     tissue = body.length()
-    for breast in thorax.breasts:
-        window = view.window(breast)
-        found = view.interval(breast, window)
+    for solid in thorax.outside[view.pose.name]:
+        window = view.window(solid)
+        found = view.interval(solid, window)
         tissue[window] += found.length() - covered_length(found, [Interval(body.low[window], body.high[window])])
     pleural_air = np.zeros((size, size), bool)
     for lung in thorax.lungs.values():

@@ -17,6 +17,7 @@ from flvlp.data.phantom.vessels import airways, pulmonary_vessels
 Box = tuple[int, int, int, int]
 _BOX_QUANTILES = (0.015, 0.985)
 _FIELD = {"frontal": (318.0, 374.0), "lateral": (292.0, 338.0)}  # mm, side of the picture for a standard adult
+_LATERAL_TURN = 1.5  # degrees
 _AIR_SHARE = {"frontal": 0.8, "lateral": 1.05}  # mean path in the lungs, relative to the thickness of one lung
 
 
@@ -63,7 +64,12 @@ def render(
     changes = pathology.changes(findings)
     wall = chest_wall(changes.inflation)
     thorax = build_thorax(patient, changes, inspiration)
-    bones = [ribs(wall, changes, patient.bone), spine(wall, changes, patient.bone), sternum(wall, patient.bone)]
+    courses = np.random.default_rng(patient.ribs)
+    bones = [
+        ribs(wall, changes, patient.bone, courses),
+        spine(wall, changes, patient.bone),
+        sternum(wall, patient.bone),
+    ]
     tree = np.random.default_rng(patient.tree)
     vessels = {side: pulmonary_vessels(thorax.lungs[side], tree, changes.vessels) for side in (RIGHT, LEFT)}
     marks = pathology.add_findings(pathology.Scene(thorax, vessels, patient), findings, places)
@@ -93,10 +99,13 @@ def render(
 def _draw_pose(name: str, patient: Patient, generator: np.random.Generator) -> Pose:
     """Draws how the patient stands before the detector."""
     height = float(patient.scale[2])
+    turn = np.clip(generator.normal(0, 2.0), -5, 5)
+    if name == "lateral":  # hardly anybody stands so that both sides' ribs coincide
+        turn = turn + np.copysign(_LATERAL_TURN, turn)
     return Pose(
         name=name,
         scale=patient.scale,
-        turn=float(np.deg2rad(np.clip(generator.normal(0, 2.0), -5, 5))),
+        turn=float(np.deg2rad(turn)),
         tilt=float(np.clip(generator.normal(0, 0.012), -0.03, 0.03)),
         bend=patient.curvature,
         field=float(generator.uniform(*_FIELD[name])) * (0.35 + 0.65 * max(height, float(patient.scale[0]))),

@@ -18,17 +18,19 @@ _SPREAD = even_shifts(_RIB_STEPS, _RIB_ANGLES)
 _RIB_GAP = 5.0  # mm between the lung and the middle of a rib
 _FIRST_ANGLE, _LAST_ANGLE = -7.0, np.array([118, 142, 148, 150, 150, 148, 142, 132, 120, 106, 78])  # degrees, 0 is back
 _RIB_DROP = np.array([30, 52, 68, 78, 86, 93, 99, 101, 99, 90, 66])  # mm from the spine to the front end
+_SIDE_SLOPE, _RIB_SLOPE = 0.05, 0.035  # standard deviations of a rib's drop, relative
 _HIGHEST_WALL = 186.0  # mm; above it the ribs keep the width of the wall
 _BROKEN_AT = (0.2, 0.29)  # share of a rib's course where fractures lie
 
 
-def ribs(wall: dict[str, np.ndarray], changes: Changes, bone: float) -> Cloud:
+def ribs(wall: dict[str, np.ndarray], changes: Changes, bone: float, generator: np.random.Generator) -> Cloud:
     """Builds both sides' ribs 1-11, which run along the chest wall from behind down to the front.
 
     Args:
         wall: inner chest wall from `chest_wall`.
         changes: broken ribs are offset from the fracture on.
         bone: factor on the mineral.
+        generator: of the slopes of the ribs, which differ a little from rib to rib and between the sides.
     """
     along = np.linspace(0, 1, _RIB_STEPS)[None]
     angle = np.deg2rad(_FIRST_ANGLE + (_LAST_ANGLE[:, None] - _FIRST_ANGLE) * along)  # (ribs, steps)
@@ -52,12 +54,13 @@ def ribs(wall: dict[str, np.ndarray], changes: Changes, bone: float) -> Cloud:
     step = np.sqrt(np.gradient(z, axis=1) ** 2 + (half_x * np.gradient(angle, axis=1)) ** 2)
     mass = bone * step * (26 * 0.9 * CORTEX + 52 * MARROW) / _RIB_ANGLES
     mass = (
-        mass * np.clip(1.25 - 0.6 * along, 0, 1) * np.clip((1.02 - along) / 0.05, 0, 1)
+        mass * np.clip(1.2 - 0.75 * along, 0, 1) * np.clip((1.02 - along) / 0.05, 0, 1)
     )  # the front end fades into cartilage
     mass = np.broadcast_to(mass[..., None], x.shape)
     points, masses = [], []
     for sign in (RIGHT, LEFT):
-        level = z[..., None] + up
+        slope = generator.normal(0, _SIDE_SLOPE) + generator.normal(0, _RIB_SLOPE, (_RIBS, 1))
+        level = (z - slope * _RIB_DROP[:, None] * along)[..., None] + up
         weight = mass
         for number in range(1, _RIBS + 1):
             offset = changes.broken.get((sign, number))
@@ -122,7 +125,7 @@ def spine(wall: dict[str, np.ndarray], changes: Changes, bone: float) -> Cloud:
     slope = -np.gradient(y, z)  # the bodies stand across the curve of the spine
     tilted_z = points[..., 2] + points[..., 1] * slope[:, None]
     points = np.stack((points[..., 0], y[:, None] + points[..., 1], z[:, None] + tilted_z), axis=-1)
-    mass = 0.95 * bone * np.broadcast_to(_VERTEBRA_MASS, points.shape[:2]) * growth[:, None] ** 2
+    mass = 0.55 * bone * np.broadcast_to(_VERTEBRA_MASS, points.shape[:2]) * growth[:, None] ** 2
     return Cloud(points.reshape(-1, 3).astype(np.float32), mass.reshape(-1).astype(np.float32))
 
 
@@ -182,5 +185,6 @@ def sternum(wall: dict[str, np.ndarray], bone: float) -> Cloud:
     front = np.interp(z, Z_GRID, wall["front"]) + 8
     share = 138 * 34 * (2 * 1.2 * CORTEX * 0.6 + 9 * MARROW) / z.size
     gap = np.abs(z - 112) > 1.5  # the joint between manubrium and body
+    fading = np.clip((z - 20) / 25, 0, 1) * np.clip((164 - z) / 30, 0, 1)  # thin at both ends
     points = np.stack((x, front + depth, z), axis=-1).reshape(-1, 3)
-    return Cloud(points.astype(np.float32), (bone * share * gap).reshape(-1).astype(np.float32))
+    return Cloud(points.astype(np.float32), (bone * share * gap * fading).reshape(-1).astype(np.float32))

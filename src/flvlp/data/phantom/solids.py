@@ -55,6 +55,11 @@ class Loft:
         table[XX], table[YY] = squares
         return replace(self, table=table)
 
+    def reach(self, side: int) -> float:
+        """Returns how far the loft reaches to a side (-1 right, 1 left), mm from the midline; xy is neglected."""
+        there = self.table[XX] > 0
+        return float((side * self.table[X, there] + np.sqrt(self.table[XX, there])).max(initial=-FAR))
+
     def at(self, z: np.ndarray) -> np.ndarray:
         """Returns the nearest ellipses to heights z (any shape) as (5, *shape)."""
         index = np.clip((z - Z_GRID[0]) * (1 / GRID_STEP) + 0.5, 0, len(Z_GRID) - 1).astype(np.int32)

@@ -1,0 +1,91 @@
+"""Loaders of one rank: which studies, drawn how, in what batches."""
+
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch.utils.data import DataLoader
+
+from flvlp.data.config import ImageConfig, MaskingConfig
+from flvlp.data.dataset import Collator, StudyDataset, derange
+from flvlp.data.sampler import EpochSampler, ShardSampler
+from flvlp.data.tokenizer import ReportTokenizer
+from flvlp.types import Batch, StudySource
+
+
+@dataclass(frozen=True)
+class Loaders:
+    """Makes the loaders of a source.
+
+    Attributes:
+        source, tokenizer, masking, image: what is read and how.
+        seed: of the training draws.
+        on_error: `raise` or `skip` for an image that cannot be read.
+        with_lateral: False hides every lateral.
+        batch_size: B, per rank and micro-batch.
+        num_workers: reading processes of this rank.
+        rank, world_size: of this process.
+    """
+
+    source: StudySource
+    tokenizer: ReportTokenizer
+    masking: MaskingConfig
+    image: ImageConfig
+    seed: int
+    on_error: str
+    with_lateral: bool
+    batch_size: int
+    num_workers: int
+    rank: int
+    world_size: int
+
+    def training(self, accumulate: int) -> tuple[DataLoader[Batch], EpochSampler]:
+        """Returns the training loader and its sampler, whose `start` sets the epoch."""
+        sampler = EpochSampler(
+            self.source.splits["train"],
+            batch_size=self.batch_size,
+            accumulate=accumulate,
+            seed=self.seed,
+            rank=self.rank,
+            world_size=self.world_size,
+        )
+        return self._loader(self._dataset(is_training=True), sampler, keeps_workers=self.num_workers > 0), sampler
+
+    def validation(self, positions: np.ndarray) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+        """Returns two loaders of the same studies: with their own pictures, and with those of another study.
+
+        Args:
+            positions: (n,) int64 of the held-out studies of all ranks.
+        """
+        has_lateral = np.array([study.has_lateral for study in self.source.studies])
+        sampler = ShardSampler(positions, self.rank, self.world_size)
+        own = self._dataset(is_training=False)
+        shuffled = self._dataset(is_training=False, images_from=derange(has_lateral, positions))
+        return self._loader(own, sampler), self._loader(shuffled, sampler)
+
+    def _dataset(self, *, is_training: bool, images_from: np.ndarray | None = None) -> StudyDataset:
+        return StudyDataset(
+            self.source,
+            self.tokenizer,
+            self.masking,
+            self.image,
+            seed=self.seed,
+            is_training=is_training,
+            on_error=self.on_error,
+            with_lateral=self.with_lateral,
+            images_from=images_from,
+        )
+
+    def _loader(
+        self, dataset: StudyDataset, sampler: EpochSampler | ShardSampler, keeps_workers: bool = False
+    ) -> DataLoader[Batch]:
+        return DataLoader(
+            dataset,  # type: ignore[arg-type]
+            batch_size=self.batch_size,
+            sampler=sampler,
+            collate_fn=Collator(self.tokenizer.pad_id, self.image.crop),
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=keeps_workers,
+            generator=torch.Generator(),  # or opening a loader would move the global generator, and with it resume
+        )

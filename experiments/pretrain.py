@@ -9,7 +9,6 @@ python experiments/pretrain.py -m loss=full,itc seed=0,1,2
 
 import dataclasses
 import logging
-from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -79,7 +78,9 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
     from flvlp import distributed
     from flvlp.engine import log as run_logs
     from flvlp.engine.seed import seed_everything
+    from flvlp.engine.setup import set_up_training
     from flvlp.engine.train import train_epoch
+    from flvlp.losses.total import LossSum
 
     # ---- this rank ----
     run_logs.set_up_console()
@@ -101,7 +102,16 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
 
     # ---- model, optimiser, and where the run stands ----
     model = build_model(args, len(tokenizer)).to(device)
-    training = set_up_training(args, model, name_of(args.dataset, source), sampler.steps, folder)
+    training = set_up_training(
+        model,
+        LossSum(args.loss, model.terms),
+        args.engine,
+        seed=args.seed,
+        folder=folder,
+        is_resumed=args.resume is not None,
+        steps_per_epoch=sampler.steps,
+        name_study=name_of(args.dataset, source),
+    )
     state = training.state
     if state.step == 0:
         show_studies(args.dataset, image_config(args), source, training.run_log, args.engine.log_pictures)
@@ -194,6 +204,7 @@ def build_model(args: Args, vocab_size: int) -> "FLVLP":
     heads = args.heads
     if args.loss.view_alignment.negatives == "words":
         heads = dataclasses.replace(heads, lateral_negatives=0)
+    log.info("terms: %s", ", ".join(sorted(terms)))
     model = FLVLP(args.encoder, heads, terms, vocab_size)
     if args.init_from is not None:
         from flvlp.saved_encoders import load_encoders
@@ -204,45 +215,6 @@ def build_model(args: Args, vocab_size: int) -> "FLVLP":
     if args.engine.compile:
         model.compile(dynamic=True)
     return model
-
-
-def set_up_training(
-    args: Args, model: "FLVLP", name_study: Callable[[int], str], steps_per_epoch: int, folder: Path
-) -> "Training":
-    """Builds loss and optimiser around the model, and restores the last checkpoint of a resumed run."""
-    import torch
-
-    from flvlp import distributed
-    from flvlp.engine import optim
-    from flvlp.engine.checkpoint import Checkpoints, TrainState
-    from flvlp.engine.log import RunLog
-    from flvlp.engine.train import Training
-    from flvlp.losses.total import LossSum
-
-    device = next(model.parameters()).device
-    torch.manual_seed(args.seed + 1 + distributed.rank())  # weights are equal on all ranks, dropout is not
-    optimizer = optim.build_optimizer(model.param_groups(args.engine.new_lr_scale), args.engine)
-    dtype = optim.autocast_dtype(args.engine.precision, device)
-    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
-    checkpoints = Checkpoints(folder / "checkpoints", args.engine.keep_checkpoints)
-    state = TrainState() if args.resume is None else checkpoints.load(model, optimizer, scaler)
-    trained = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
-    log.info("%.1f M trained parameters; terms: %s; %s", trained, ", ".join(sorted(model.terms)), dtype or "float32")
-    return Training(
-        model=distributed.wrap(model),
-        criterion=LossSum(args.loss, model.terms),
-        optimizer=optimizer,
-        schedule=optim.build_schedule(args.engine, steps_per_epoch),
-        scaler=scaler,
-        dtype=dtype,
-        device=device,
-        config=args.engine,
-        state=state,
-        run_log=RunLog(folder, state.step),
-        checkpoints=checkpoints,
-        skipped_path=folder / f"skipped-rank{distributed.rank()}.jsonl",
-        name_study=name_study,
-    )
 
 
 def judge(

@@ -222,3 +222,11 @@ class ParamGroup:
     parameters: list[torch.nn.Parameter]
     lr_scale: float
     weight_decay: bool
+
+
+class TrainableModel(torch.nn.Module):
+    """What the training loop asks of a model besides its forward pass."""
+
+    def param_groups(self, new_lr_scale: float) -> list[ParamGroup]:
+        """Returns every trainable parameter in exactly one group; `new_lr_scale` is for what is not pre-trained."""
+        raise NotImplementedError

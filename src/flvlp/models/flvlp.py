@@ -8,10 +8,10 @@ from flvlp.models.config import EncoderConfig, HeadsConfig
 from flvlp.models.encoders import Encoders, Views, split_param_groups
 from flvlp.models.queue import FeatureQueue
 from flvlp.models.selection import KeySemantics
-from flvlp.types import AlignmentOutput, Batch, MLMOutput, Output, ParamGroup, TextFeatures
+from flvlp.types import AlignmentOutput, Batch, MLMOutput, Output, ParamGroup, TextFeatures, TrainableModel
 
 
-class FLVLP(nn.Module):
+class FLVLP(TrainableModel):
     """Frontal + lateral + report model of method.md sections 3 to 5.
 
     Parts of a term that is switched off are not built; the fused head is kept (frozen) without `itc`, because nothing

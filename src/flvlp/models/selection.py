@@ -48,7 +48,7 @@ def keep_best(scores: Tensor, keep_ratio: float) -> Tensor:
         keep_ratio: in (0, 1].
     """
     valid = torch.isfinite(scores).sum(dim=1)
-    # Rounded first: 0.8 * 15 is 12.000000000000002 in binary, whose ceiling would be 13.
+    # Rounded first: 0.07 * 100 is 7.000000000000001 in binary, whose ceiling would be 8.
     keep = torch.ceil(torch.round(valid.double() * keep_ratio, decimals=6))
     order = torch.argsort(scores, dim=1, descending=True, stable=True)
     ranks = torch.empty_like(order).scatter_(

@@ -54,11 +54,11 @@ def _pacemaker(side: int) -> list[Cloud]:
     inside = np.abs(x) ** 3 + np.abs(z) ** 3 <= 1
     box = np.stack((24 * x, 4.5 * y, 21 * z), axis=1)[inside]
     box += np.random.default_rng(0).uniform(-0.9, 0.9, box.shape)
-    centre = np.array((side * 98.0, 86.0, 146.0))
+    centre = np.array((side * 98.0, 66.0, 146.0))
     mass = 0.12 * 48 * 9 * 42 * 0.88 / len(box)
     generator = Cloud((box + centre).astype(np.float32), np.full(len(box), mass, np.float32))
     vein = [
-        (side * 84.0, 82.0, 166.0),
+        (side * 84.0, 66.0, 166.0),
         (side * 98.0, 60.0, 180.0),
         (side * 62.0, 42.0, 176.0),
         (side * 20.0, 34.0, 160.0),

@@ -1,0 +1,61 @@
+# flvlp: every target does the set-up it needs. `make help` lists them.
+VENV ?= .venv
+PYTHON ?= python3
+NPROC ?= 1
+ARGS ?=
+LOGDIR ?= runs/pretrain
+
+BIN := $(VENV)/bin
+# One stamp for each state of the two files that decide what is installed: a second call installs nothing.
+STAMP := $(VENV)/.flvlp-$(shell cat pyproject.toml constraints.txt | cksum | cut -d' ' -f1)
+# This clone's sources win even where VENV is shared with another clone.
+export PYTHONPATH := $(CURDIR)/src
+export TOKENIZERS_PARALLELISM := false
+
+ifeq ($(NPROC),1)
+LAUNCH := $(BIN)/python
+else
+LAUNCH := $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $(NPROC)
+endif
+
+.DEFAULT_GOAL := help
+.PHONY: help setup pretrain test test-slow check format tensorboard clean
+
+help: ## list the targets
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@echo
+	@echo 'variables:    ARGS="hydra overrides"  NPROC=2 (torchrun)  VENV=.venv  PYTHON=python3'
+
+setup: $(STAMP) ## make the virtual environment (the other targets do it when needed)
+
+$(STAMP):
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "flvlp needs Python 3.11 or newer; set PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv $(VENV)
+	$(BIN)/python -m pip install --disable-pip-version-check --quiet -c constraints.txt -e '.[dev]'
+	@rm -f $(VENV)/.flvlp-*
+	@touch $@
+
+pretrain: $(STAMP) ## pre-train; phantoms and tiny encoders unless ARGS says otherwise
+	$(LAUNCH) experiments/pretrain.py $(ARGS)
+
+test: $(STAMP) ## run the tests (minutes, no network)
+	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+
+test-slow: $(STAMP) ## run the long tests too
+	$(BIN)/python -m pytest $(ARGS)
+
+check: $(STAMP) ## lint, formatting and types
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+
+format: $(STAMP) ## format the code
+	$(BIN)/ruff check --fix .
+	$(BIN)/ruff format .
+
+tensorboard: $(STAMP) ## open TensorBoard on LOGDIR (runs/pretrain)
+	$(BIN)/tensorboard --logdir $(LOGDIR)
+
+clean: ## delete caches of the tools and made phantoms; runs stay
+	rm -rf cache .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -1,0 +1,71 @@
+"""Builds what a training loop needs around a model, and restores the last checkpoint of a resumed run."""
+
+import logging
+from collections.abc import Callable
+from pathlib import Path
+
+import torch
+
+from flvlp import distributed
+from flvlp.engine import optim
+from flvlp.engine.checkpoint import Checkpoints, TrainState
+from flvlp.engine.config import EngineConfig
+from flvlp.engine.log import RunLog
+from flvlp.engine.train import Criterion, Training
+from flvlp.types import TrainableModel
+
+log = logging.getLogger(__name__)
+
+
+def set_up_training(
+    model: TrainableModel,
+    criterion: Criterion,
+    config: EngineConfig,
+    *,
+    seed: int,
+    folder: Path,
+    is_resumed: bool,
+    steps_per_epoch: int,
+    name_study: Callable[[int], str],
+) -> Training:
+    """Returns the training of `model`, which stands on its device already.
+
+    Args:
+        model: names its parameter groups.
+        criterion: output and counts -> terms by name, with `total`.
+        config: knobs of the loop.
+        seed: weights are equal on all ranks; what is drawn from here on (dropout) is not.
+        folder: run folder.
+        is_resumed: go on from its last checkpoint.
+        steps_per_epoch: optimiser steps.
+        name_study: position in the source -> how logs may name the study.
+
+    Raises:
+        FileNotFoundError: a resumed run without a checkpoint.
+    """
+    device = next(model.parameters()).device
+    torch.manual_seed(seed + 1 + distributed.rank())
+    optimizer = optim.build_optimizer(model.param_groups(config.new_lr_scale), config)
+    dtype = optim.autocast_dtype(config.precision, device)
+    scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
+    checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
+    state = checkpoints.load(model, optimizer, scaler) if is_resumed else TrainState()
+    trained = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
+    log.info(
+        "%.1f M trained parameters, %s", trained, "float32" if dtype is None else str(dtype).removeprefix("torch.")
+    )
+    return Training(
+        model=distributed.wrap(model),
+        criterion=criterion,
+        optimizer=optimizer,
+        schedule=optim.build_schedule(config, steps_per_epoch),
+        scaler=scaler,
+        dtype=dtype,
+        device=device,
+        config=config,
+        state=state,
+        run_log=RunLog(folder, state.step),
+        checkpoints=checkpoints,
+        skipped_path=folder / f"skipped-rank{distributed.rank()}.jsonl",
+        name_study=name_study,
+    )

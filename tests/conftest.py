@@ -1,0 +1,70 @@
+"""Fixtures that several tests share: the repository, a small phantom data set, and running the entry point."""
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+sys.path.insert(0, str(ROOT / "experiments"))  # as `python experiments/<task>.py` does
+
+# The smallest run that goes through everything: 64-px phantoms, a few steps.
+PHANTOMS = ("dataset.studies=60", "dataset.validation_fraction=0.3", "dataset.workers=1")
+SMALL = (
+    "encoder.resize=64",
+    "encoder.crop=56",
+    "engine.epochs=2",
+    "engine.batch_size=8",
+    "engine.num_workers=0",
+    "engine.log_every=2",
+    "engine.precision=fp32",
+    "heads.prototypes=8",
+    "heads.queue=32",
+)
+PRETRAIN = str(ROOT / "experiments" / "pretrain.py")
+ONE_PROCESS = (sys.executable,)
+TWO_PROCESSES = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+
+Done = subprocess.CompletedProcess[str]
+Run = Callable[..., Done]
+
+
+@pytest.fixture(scope="session")
+def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """Folder where the made phantoms of this test session are kept."""
+    return tmp_path_factory.mktemp("phantoms")
+
+
+def environment() -> dict[str, str]:
+    """Returns the environment of a run: these sources, one thread, nothing of an outer torchrun."""
+    kept = {key: value for key, value in os.environ.items() if key not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
+    return kept | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+
+
+@pytest.fixture(scope="session")
+def command(phantom_root: Path) -> Callable[..., list[str]]:
+    """Returns the command line of a small pre-training, on phantoms unless the overrides name another data set."""
+
+    def build(*overrides: str, launcher: tuple[str, ...] = ONE_PROCESS) -> list[str]:
+        names_data = any(override.startswith(("dataset=", "resume=")) for override in overrides)
+        phantoms = () if names_data else (f"dataset.root={phantom_root}", *PHANTOMS)
+        small = () if any(override.startswith("resume=") for override in overrides) else SMALL
+        return [*launcher, PRETRAIN, *phantoms, *small, *overrides]
+
+    return build
+
+
+@pytest.fixture(scope="session")
+def run(command: Callable[..., list[str]]) -> Run:
+    """Runs pre-training to its end and returns what it printed."""
+
+    def start(*overrides: str, cwd: Path, launcher: tuple[str, ...] = ONE_PROCESS) -> Done:
+        line = command(*overrides, launcher=launcher)
+        return subprocess.run(
+            line, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, check=False
+        )
+
+    return start

@@ -1,0 +1,103 @@
+"""The import table of docs and architecture: data flows one way, and heavy libraries live in one place each."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCE = ROOT / "src" / "flvlp"
+EXPERIMENTS = ROOT / "experiments"
+
+# What a module (first part below flvlp) may import from flvlp; its own package is always allowed.
+ALLOWED = {
+    "types": set(),
+    "hub": set(),
+    "distributed": set(),
+    "data": {"types", "hub"},
+    "models": {"types", "hub"},
+    "losses": {"types", "distributed"},
+    "metrics": {"types", "distributed"},
+    "engine": {"types", "distributed"},
+    "validation": {"types", "distributed", "losses", "metrics", "models"},
+    "saved_encoders": {"types", "data", "models"},
+    "__init__": {"saved_encoders"},
+}
+# Third-party packages that only some files may import.
+ONLY_IN = {
+    "pandas": ("data/",),
+    "PIL": ("data/",),
+    "pydicom": ("data/",),
+    "timm": ("models/image_encoder.py",),
+    "transformers": ("models/text_encoder.py", "data/tokenizer.py"),
+    "tokenizers": ("data/tokenizer.py",),
+    "tensorboard": ("engine/",),
+    "hydra": ("experiments/",),
+    "omegaconf": ("experiments/",),
+}
+# Files that `--help` and a misspelt key wait for.
+LIGHT = [*SOURCE.rglob("config.py"), EXPERIMENTS / "entry.py", EXPERIMENTS / "pretrain.py"]
+HEAVY = {"torch", "timm", "transformers", "torchvision", "pandas", "sklearn", "scipy"}
+
+
+def imports(path: Path) -> list[tuple[str, bool]]:
+    """Returns the modules a file imports, and whether it does so at its top level at run time."""
+    tree = ast.parse(path.read_text())
+    found = []
+    typing_only = {
+        id(node)
+        for guard in ast.walk(tree)
+        if isinstance(guard, ast.If) and getattr(guard.test, "id", "") == "TYPE_CHECKING"
+        for node in ast.walk(guard)
+    }
+    for node in ast.walk(tree):
+        names = []
+        if isinstance(node, ast.Import):
+            names = [alias.name for alias in node.names]
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            names = [node.module, *(f"{node.module}.{alias.name}" for alias in node.names)]
+        found += [(name, node in tree.body and id(node) not in typing_only) for name in names]
+    return found
+
+
+@pytest.mark.parametrize("path", sorted(SOURCE.rglob("*.py")), ids=lambda path: str(path.relative_to(SOURCE)))
+def test_a_module_imports_only_what_lies_below_it(path: Path) -> None:
+    module = path.relative_to(SOURCE).parts[0].removesuffix(".py")
+    assert module in ALLOWED, f"{path}: no rule for flvlp.{module}; add it to the table in tests/test_layers.py"
+    for name, _ in imports(path):
+        parts = name.split(".")
+        if parts[0] == "flvlp" and len(parts) > 1 and parts[1] != module:
+            assert parts[1] in ALLOWED[module], f"{path} imports {name}; {module} may import: {sorted(ALLOWED[module])}"
+
+
+@pytest.mark.parametrize("path", sorted([*SOURCE.rglob("*.py"), *EXPERIMENTS.glob("*.py")]), ids=lambda path: path.name)
+def test_a_library_is_imported_in_its_place_only(path: Path) -> None:
+    place = str(path.relative_to(SOURCE)) if path.is_relative_to(SOURCE) else str(path.relative_to(ROOT))
+    for name, _ in imports(path):
+        allowed = ONLY_IN.get(name.split(".")[0])
+        assert allowed is None or place.startswith(allowed), f"{place} imports {name}; only {allowed} may"
+
+
+@pytest.mark.parametrize("path", LIGHT, ids=lambda path: str(path.relative_to(ROOT)))
+def test_configuration_files_import_nothing_heavy(path: Path) -> None:
+    heavy = [name for name, is_at_start in imports(path) if is_at_start and name.split(".")[0] in HEAVY]
+    assert not heavy, f"{path} imports {heavy} at its top level; --help would wait for it"
+
+
+def test_importing_the_package_loads_no_torch() -> None:
+    done = subprocess.run(
+        [sys.executable, "-c", "import flvlp, sys; print('torch' in sys.modules)"],
+        capture_output=True,
+        text=True,
+        check=True,
+        env={"PYTHONPATH": str(ROOT / "src")},
+    )
+    assert done.stdout.strip() == "False"
+
+
+def test_no_file_has_outgrown_its_purpose() -> None:
+    files = [*SOURCE.rglob("*.py"), *EXPERIMENTS.glob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    long = {str(path.relative_to(ROOT)): count for path in files if (count := len(path.read_text().splitlines())) > 250}
+    assert not long, f"files of more than 250 lines: {long}"

@@ -152,13 +152,19 @@ def show_studies(
     import numpy as np
     import torch
 
+    from flvlp.data.images import ImageReadError
     from flvlp.data.transforms import crop_view
 
     part = source.splits.get("validation", source.splits["train"])
     for number, index in enumerate(part[:count]):
         study = source.studies[index]
         if config.log_images or not config.credentialed:
-            views = [source.frontal(index)] + ([source.lateral(index)] if study.has_lateral else [])
+            try:
+                views = [source.frontal(index)] + ([source.lateral(index)] if study.has_lateral else [])
+            except ImageReadError:
+                if config.on_error == "raise":
+                    raise
+                continue
             picture = np.concatenate([crop_view(view, image, None) for view in views], axis=1)
             run_log.picture(f"studies/{number}", torch.from_numpy(picture)[None], 0)
         if config.log_text or not config.credentialed:

@@ -94,7 +94,7 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
     source = read_source(args.dataset)
     tokenizer = find_tokenizer(args, source, folder)
     loaders = make_loaders(args, source, tokenizer)
-    batches, sampler = loaders.training(args.engine.accumulate)
+    batches, sampler = loaders.training(args.engine.accumulate, args.engine.limit_studies)
     held_out = hold_out(args, loaders)
     if distributed.is_main():
         run_logs.open_run(folder, config_yaml, args.seed, is_new=args.resume is None)
@@ -119,15 +119,14 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
     # ---- epochs ----
     while state.epoch < args.engine.epochs:
         first_step = state.step - state.epoch * sampler.steps
-        if args.engine.max_steps is None or state.step < args.engine.max_steps:
-            sampler.start(state.epoch, first_step)
-            train_epoch(training, iter(batches), first_step, sampler.steps)
+        sampler.start(state.epoch, first_step)
+        train_epoch(training, iter(batches), first_step, sampler.steps)
         is_finished = state.step == (state.epoch + 1) * sampler.steps
         judge(args, training, tokenizer, held_out, folder)
         state.epoch += is_finished
         training.save()
-        if not is_finished:
-            log.info("stopped at engine.max_steps=%d; resume=%s goes on from here", args.engine.max_steps, folder)
+        if state.step == args.engine.max_steps:
+            log.info("stopped at engine.max_steps=%d; resume=%s goes on from here", state.step, folder)
             break
     training.run_log.close()
     log.info("encoders: %s", folder / "encoders")
@@ -205,11 +204,14 @@ def build_model(args: Args, vocab_size: int) -> "FLVLP":
     if args.loss.view_alignment.negatives == "words":
         heads = dataclasses.replace(heads, lateral_negatives=0)
     log.info("terms: %s", ", ".join(sorted(terms)))
-    model = FLVLP(args.encoder, heads, terms, vocab_size)
     if args.init_from is not None:
         from flvlp.saved_encoders import load_encoders
 
-        model.encoders.load_state_dict(load_encoders(args.init_from).encoders.state_dict())
+        start = load_encoders(args.init_from).encoders
+        model = FLVLP(args.encoder, heads, terms, vocab_size, start.text.architecture)
+        model.encoders.load_state_dict(start.state_dict())
+    else:
+        model = FLVLP(args.encoder, heads, terms, vocab_size)
     if args.engine.activation_checkpointing:
         model.encoders.checkpoint_activations()
     if args.engine.compile:

@@ -44,7 +44,7 @@ def test_the_paper_settings_are_those_of_the_method() -> None:
     args = read("encoder=paper")
     engine, loss = args.engine, args.loss
     assert (engine.weight_decay, engine.clip, engine.warmup_epochs, engine.new_lr_scale) == (0.05, 1.0, 5, 5.0)
-    assert (engine.betas, engine.warmup_start, engine.batch_size) == ((0.9, 0.999), 0.1, 32)
+    assert (tuple(engine.betas), engine.warmup_start, engine.batch_size) == ((0.9, 0.999), 0.1, 32)
     assert (loss.itc.temperature, loss.view_alignment.temperature, loss.prototype.temperature) == (0.1, 0.07, 0.1)
     assert (loss.prototype.epsilon, loss.prototype.iterations, args.heads.prototypes) == (0.07, 3, 500)
     assert (args.heads.keep_ratio, args.heads.aggregate_percent, args.heads.mlm_depth) == (0.8, 56, 4)
@@ -87,4 +87,4 @@ def test_a_wrong_value_names_its_key_or_the_choices(override: str, part: str) ->
 def test_every_value_of_the_yaml_is_one_of_the_dataclass() -> None:
     args = read()
     schema = OmegaConf.structured(Args)
-    assert set(OmegaConf.to_container(schema)["engine"]) == set(vars(args.engine))  # type: ignore[index,call-overload,arg-type]
+    assert set(OmegaConf.to_container(schema)["engine"]) == set(vars(args.engine))  # type: ignore[index,call-overload]

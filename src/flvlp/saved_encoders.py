@@ -114,12 +114,11 @@ def load_encoders(folder: Path | str) -> LoadedEncoders:
 
 
 def encoder_config(saved: dict[str, Any]) -> EncoderConfig:
-    """Returns the configuration of saved encoders; their weights come from the file, so none are fetched."""
-    own_weights = {"weights": "random", "frozen": False}
+    """Returns the configuration that saved encoders were built with."""
     return EncoderConfig(
-        frontal=ImageEncoderConfig(**{**saved["frontal"], **own_weights}),
-        lateral=ImageEncoderConfig(**{**saved["lateral"], **own_weights}),
-        text=TextEncoderConfig(**{**saved["text"], **own_weights}),
+        frontal=ImageEncoderConfig(**saved["frontal"]),
+        lateral=ImageEncoderConfig(**saved["lateral"]),
+        text=TextEncoderConfig(**saved["text"]),
         recipe=RecipeConfig(**saved["recipe"]),
         **{key: saved[key] for key in ("width", "resize", "crop")},
     )

@@ -1,7 +1,7 @@
 """What pre-training is judged by after every epoch: each term on held-out studies, retrieval, what images taught it.
 
 A term can fall without using the images. Two figures are therefore taken twice, with the own images and with another
-study's (method.md section 4): the gap is what the term has learned from them.
+study's (docs/paper.md section 4): the gap is what the term has learned from them.
 """
 
 from collections.abc import Iterable, Sequence

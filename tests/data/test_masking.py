@@ -1,4 +1,4 @@
-"""Which words are hidden (method.md section 2), and that the unmasked report stays unmasked."""
+"""Which words are hidden (docs/paper.md section 2), and that the unmasked report stays unmasked."""
 
 import math
 from functools import lru_cache
@@ -138,7 +138,7 @@ def test_words_that_only_begin_like_an_entity_are_none(word: str) -> None:
     assert rates.tolist() == [0.70, 0.70, 0.70], f"{word}: rates {rates.tolist()}"
 
 
-# The paper's 44 stems, method.md section 2.
+# The paper's 44 stems, docs/paper.md section 2.
 STEMS = (
     "abnormality abscess aerate aorta atelectasis bronchiectasis calcification cardiomediastinal cardiomegaly "
     "catheter chf collapse congestion consolidation contour copd deformity dilation "

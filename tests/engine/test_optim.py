@@ -1,4 +1,4 @@
-"""AdamW over named groups and the schedule of method.md section 6."""
+"""AdamW over named groups and the schedule of docs/paper.md section 6."""
 
 import math
 

@@ -72,7 +72,7 @@ def test_terms_of_the_micro_batches_are_summed_and_no_gradient_stays() -> None:
     model, criterion = make_model(), LossSum(LossConfig(), ALL_TERMS)
     parts = [criterion(model(batch), counts_of(*BATCHES)) for batch in BATCHES]
     for name, value in terms.items():
-        expected = sum(float(part[name]) for part in parts)
+        expected = sum(float(part[name].detach()) for part in parts)
         assert float(value) == pytest.approx(expected, rel=1e-5), f"{name}: {value}, sum of micro-batches {expected}"
     assert all(p.grad is None for p in run.model.parameters())
     assert run.state.step == 1, f"step {run.state.step}, expected 1"

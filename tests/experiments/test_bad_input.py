@@ -32,14 +32,7 @@ def write_pairs(folder: Path, count: int = 24) -> Path:
 
 def pairs(path: Path, *overrides: str) -> tuple[str, ...]:
     """Overrides that read the CSV instead of phantoms."""
-    hidden = (
-        "~dataset.studies",
-        "~dataset.workers",
-        "dataset=pairs",
-        f"dataset.csv={path}",
-        "dataset.patient_column=patient",
-    )
-    return (*hidden, "dataset.root=''", "engine.max_steps=2", *overrides)
+    return ("dataset=pairs", f"dataset.csv={path}", "dataset.patient_column=patient", "engine.max_steps=2", *overrides)
 
 
 def test_pairs_train_from_files(run: Run, tmp_path: Path) -> None:

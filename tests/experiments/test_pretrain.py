@@ -118,7 +118,7 @@ def test_an_ablation_is_one_override(run: Run, tmp_path: Path, overrides: tuple[
 
 def test_the_overfit_preset_learns_one_batch(run: Run, tmp_path: Path) -> None:
     done = run(
-        "engine=overfit", "dataset.studies=10", "dataset.validation_fraction=0", "engine.epochs=60",
+        "engine=overfit", "engine.epochs=60", "loss.prototype.weight=0",
         f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path,
     )  # fmt: skip
     assert done.returncode == 0, done.stderr[-3000:]

@@ -1,4 +1,4 @@
-"""Sinkhorn and the prototype term written from method.md section 5 as plain loops in double precision."""
+"""Sinkhorn and the prototype term written from docs/paper.md section 5 as plain loops in double precision."""
 
 import math
 
@@ -7,7 +7,7 @@ from torch import Tensor
 
 from flvlp.types import QueueState
 
-EPSILON, ITERATIONS, TEMPERATURE = 0.07, 3, 0.1  # method.md section 5
+EPSILON, ITERATIONS, TEMPERATURE = 0.07, 3, 0.1  # docs/paper.md section 5
 FRONTAL, LATERAL, REPORT = range(3)
 
 
@@ -63,7 +63,7 @@ def loss_by_loops(
         plan = codes_by_loops([[cosine(study, prototypes[k]) for k in range(count)] for study in everyone])
         return dict(zip(present, plan, strict=False))
 
-    def cross_entropy(code_of: int, predicted: int) -> float:
+    def cross_entropy(code_of: int, predicted: int) -> float | None:
         code = codes(code_of)
         both = [i for i in range(studies) if is_present[code_of, i] and is_present[predicted, i]]
         total = 0.0
@@ -71,9 +71,10 @@ def loss_by_loops(
             logits = [cosine(features[predicted, i], prototypes[k]) / TEMPERATURE for k in range(count)]
             normaliser = math.log(sum(math.exp(value) for value in logits))
             total -= sum(code[i][k] * (logits[k] - normaliser) for k in range(count))
-        return total / len(both) if both else 0.0
+        return total / len(both) if both else None
 
     pairs = [(REPORT, FRONTAL), (REPORT, LATERAL)]
     if bidirectional:
         pairs += [(FRONTAL, REPORT), (LATERAL, REPORT)]
-    return sum(cross_entropy(*pair) for pair in pairs) / len(pairs)
+    values = [value for pair in pairs if (value := cross_entropy(*pair)) is not None]
+    return sum(values) / max(len(values), 1)

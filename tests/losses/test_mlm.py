@@ -1,4 +1,4 @@
-"""Masked language modelling: against loops written from method.md section 3, closed forms, properties."""
+"""Masked language modelling: against loops written from docs/paper.md section 3, closed forms, properties."""
 
 import math
 

@@ -1,4 +1,4 @@
-"""Prototype alignment: against loops written from method.md section 5, closed forms, properties."""
+"""Prototype alignment: against loops written from docs/paper.md section 5, closed forms, properties."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Sinkhorn's codes: marginals, masks, and the plain loops of method.md section 5."""
+"""Sinkhorn's codes: marginals, masks, and the plain loops of docs/paper.md section 5."""
 
 import pytest
 import torch

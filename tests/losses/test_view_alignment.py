@@ -1,4 +1,4 @@
-"""Frontal-lateral alignment: against loops written from method.md section 4, closed forms, properties."""
+"""Frontal-lateral alignment: against loops written from docs/paper.md section 4, closed forms, properties."""
 
 import math
 from dataclasses import replace

@@ -1,4 +1,4 @@
-"""Attention blocks: against loops, masks, and the cross-attention without residual of method.md section 3."""
+"""Attention blocks: against loops, masks, and the cross-attention without residual of docs/paper.md section 3."""
 
 import math
 

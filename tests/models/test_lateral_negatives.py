@@ -1,4 +1,4 @@
-"""Lateral negatives: word i asked of k other studies' views (method.md section 4)."""
+"""Lateral negatives: word i asked of k other studies' views (docs/paper.md section 4)."""
 
 from dataclasses import replace
 

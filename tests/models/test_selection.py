@@ -1,4 +1,4 @@
-"""Key semantics: against loops written from method.md section 3, and the released code's mistakes (section 7)."""
+"""Key semantics: against loops written from docs/paper.md section 3, and the released code's mistakes (section 7)."""
 
 import math
 from typing import Any, cast

@@ -1,6 +1,6 @@
 """Knobs of the data side. Imports nothing heavy, so that a misspelt key answers at once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 ON_ERROR = ("raise", "skip")
 MASKING_KINDS = ("semantic", "random")
@@ -55,7 +55,7 @@ class PhantomConfig(DatasetConfig):
         workers: processes that make them; 0 means one a core.
     """
 
-    studies: int = 8000
+    studies: int = 7000
     size: int = 256
     seed: int = 0
     workers: int = 0
@@ -108,7 +108,7 @@ DATASET_CONFIGS: dict[str, type[DatasetConfig]] = {
 
 @dataclass
 class MaskingConfig:
-    """Which words masked language modelling hides (method.md section 2).
+    """Which words masked language modelling hides (docs/paper.md section 2).
 
     Attributes:
         kind: `semantic` (words of a pathology entity more often) or `random` (every word alike).
@@ -151,13 +151,4 @@ class ImageConfig:
 
     def __post_init__(self) -> None:
         if not 0 < self.crop <= self.resize:
-            raise ValueError(f"encoder.image.crop: must lie in [1, resize = {self.resize}], got {self.crop}")
-
-
-@dataclass
-class DataConfig:
-    """What `build_data` needs besides the source."""
-
-    dataset: DatasetConfig = field(default_factory=DatasetConfig)
-    masking: MaskingConfig = field(default_factory=MaskingConfig)
-    image: ImageConfig = field(default_factory=ImageConfig)
+            raise ValueError(f"encoder.crop: must lie in [1, resize = {self.resize}], got {self.crop}")

@@ -41,10 +41,11 @@ class ImageReadError(ValueError):
 def read_image(path: str | Path) -> np.ndarray:
     """Reads one radiograph as 8-bit grey.
 
-    The format is told by content, not by the file's name.
+    The format is told by content; only a DICOM without its header is told by its suffix.
 
-    - 8 bits or fewer: the stored values, never stretched. Colour and palettes become luminance (ITU-R 601). Alpha is
-      ignored: the colour channels are the picture, and a file whose alpha is 0 everywhere would turn black.
+    - Files of 8 bits: the stored values, never stretched (a DICOM with a rescale or fewer stored bits is). Colour and
+      palettes become luminance (ITU-R 601). Alpha is ignored: the colour channels are the picture, and a file whose
+      alpha is 0 everywhere would turn black.
     - More than 8 bits (PNG, or DICOM without a window): linear from the picture's own range to 0-255, less one pixel
       in a thousand at either end. Not value / 256, which turns 12-bit data in a 16-bit file black; not plain
       minimum..maximum, because one burned-in marker at 65535 does the same. A picture of one value becomes 0.

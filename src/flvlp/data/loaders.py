@@ -1,5 +1,6 @@
 """Loaders of one rank: which studies, drawn how, in what batches."""
 
+import logging
 from dataclasses import dataclass
 
 import numpy as np
@@ -11,6 +12,8 @@ from flvlp.data.dataset import Collator, StudyDataset, derange
 from flvlp.data.sampler import EpochSampler, ShardSampler
 from flvlp.data.tokenizer import ReportTokenizer
 from flvlp.types import Batch, StudySource
+
+log = logging.getLogger(__name__)
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,20 @@ class Loaders:
     rank: int
     world_size: int
 
-    def training(self, accumulate: int) -> tuple[DataLoader[Batch], EpochSampler]:
-        """Returns the training loader and its sampler, whose `start` sets the epoch."""
+    def training(self, accumulate: int, limit_studies: int | None) -> tuple[DataLoader[Batch], EpochSampler]:
+        """Returns the training loader, of the first `limit_studies` where given, and its sampler (`start` it first)."""
         sampler = EpochSampler(
-            self.source.splits["train"],
+            self.source.splits["train"][:limit_studies],
             batch_size=self.batch_size,
             accumulate=accumulate,
             seed=self.seed,
             rank=self.rank,
             world_size=self.world_size,
         )
+        if sampler.dropped:
+            log.info(
+                "%d of %d training studies fill no step and sit out in turn", sampler.dropped, len(sampler.positions)
+            )
         return self._loader(self._dataset(is_training=True), sampler, keeps_workers=self.num_workers > 0), sampler
 
     def validation(self, positions: np.ndarray) -> tuple[DataLoader[Batch], DataLoader[Batch]]:

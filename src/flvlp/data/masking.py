@@ -1,4 +1,4 @@
-"""Semantic-aware masking: which words of a report the model must predict (method.md section 2).
+"""Semantic-aware masking: which words of a report the model must predict (docs/paper.md section 2).
 
 A pure function of the encoded report and a generator. The released code writes the mask into the unmasked caption's own
 memory, so that its alignment losses see masked text; here the input is never changed.
@@ -64,8 +64,8 @@ def mask_report(
         generator: the only source of chance; one uniform number a word, in order.
 
     Returns:
-        tokens (T,) int64 with masked words, and is_masked (T,) bool: the pieces to predict. At least one is, the first
-        word's if the draw took none.
+        tokens (T,) int64 with masked words, and is_masked (T,) bool: the pieces to predict. At least one is: those of
+        the first word that is no punctuation, if the draw took none.
     """
     rates = word_rates(report.words, config)
     is_chosen = generator.random(len(rates)) < rates

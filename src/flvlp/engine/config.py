@@ -14,6 +14,7 @@ class EngineConfig:
         max_steps: stop after this many optimiser steps without rescaling the schedule; null for no limit.
         batch_size: B, studies per rank and micro-batch.
         accumulate: micro-batches per optimiser step.
+        limit_studies: train on the first n training studies only; null for all.
         lr: learning rate of pre-trained trunks; new_lr_scale: factor for everything else.
         warmup_epochs: linear from `warmup_start` * lr, then cosine to 0.
         weight_decay, betas, clip: AdamW and the gradient norm's bound.
@@ -33,6 +34,7 @@ class EngineConfig:
     max_steps: int | None = None
     batch_size: int = 32
     accumulate: int = 1
+    limit_studies: int | None = None
     lr: float = 1e-5
     new_lr_scale: float = 5.0
     warmup_epochs: float = 5.0
@@ -65,5 +67,6 @@ class EngineConfig:
         for key in ("num_workers", "checkpoint_every", "warmup_epochs"):
             if getattr(self, key) < 0:
                 raise ValueError(f"engine.{key}: must not be negative, got {getattr(self, key)}")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError(f"engine.max_steps: must be at least 1 or null, got {self.max_steps}")
+        for key in ("max_steps", "limit_studies"):
+            if getattr(self, key) is not None and getattr(self, key) < 1:
+                raise ValueError(f"engine.{key}: must be at least 1 or null, got {getattr(self, key)}")

@@ -9,6 +9,7 @@ import sys
 from collections.abc import Mapping
 from datetime import datetime
 from importlib import metadata
+from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +21,7 @@ from flvlp import distributed
 log = logging.getLogger(__name__)
 
 FORMAT = logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S")
+EARLY_LINES = 1000  # kept until the run folder exists
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "tokenizers", "numpy", "hydra-core")
 
 
@@ -28,7 +30,7 @@ def set_up_console() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(FORMAT)
     root = logging.getLogger()
-    root.handlers[:] = [handler]
+    root.handlers[:] = [handler, MemoryHandler(EARLY_LINES, flushLevel=logging.CRITICAL + 1)]
     root.setLevel(logging.INFO if distributed.launched_rank() == 0 else logging.WARNING)
     for noisy in ("httpx", "httpcore", "filelock", "matplotlib", "PIL"):
         logging.getLogger(noisy).setLevel(logging.ERROR)
@@ -37,12 +39,17 @@ def set_up_console() -> None:
 def open_run(folder: Path, config_yaml: str, seed: int, is_new: bool) -> None:
     """Writes `config.yaml` of a new run, adds this start to `run.json`, points `latest` beside the folder to it.
 
-    From here on the console's lines also go to `log.txt`.
+    The console's lines also go to `log.txt`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder / "log.txt")
     handler.setFormatter(FORMAT)
-    logging.getLogger().addHandler(handler)
+    root = logging.getLogger()
+    for early in [one for one in root.handlers if isinstance(one, MemoryHandler)]:
+        early.setTarget(handler)  # what was said before there was a folder
+        early.close()
+        root.removeHandler(early)
+    root.addHandler(handler)
     if is_new:
         (folder / "config.yaml").write_text(config_yaml)
     path = folder / "run.json"

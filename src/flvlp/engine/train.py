@@ -150,6 +150,8 @@ def train_epoch(training: Training, batches: Iterator[Batch], first_step: int, s
             if state.step % config.log_every == 0:
                 bar.set_postfix(meter.report())
             if config.checkpoint_every and state.step % config.checkpoint_every == 0:
+                if meter.steps:
+                    meter.report()  # raises where the loss is not finite: no such state may push out a good one
                 training.save()
     if meter.steps:
         meter.report()

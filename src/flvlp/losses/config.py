@@ -23,7 +23,7 @@ class MLMConfig:
 
 @dataclass
 class ViewAlignmentConfig:
-    """Frontal-lateral alignment; `negatives: laterals` adds other studies' views as negatives (method.md section 4)."""
+    """Frontal-lateral alignment; `negatives: laterals` adds other studies' views (docs/paper.md section 4)."""
 
     weight: float = 1.0
     temperature: float = 0.07

@@ -1,4 +1,4 @@
-"""Global image-text contrast (term `itc`, method.md section 5)."""
+"""Global image-text contrast (term `itc`, docs/paper.md section 5)."""
 
 import torch
 from torch import Tensor
@@ -22,7 +22,7 @@ def itc_loss(images: Tensor, reports: Tensor, is_present: Tensor, temperature: f
     Returns:
         Scalar in nats, the mean over present studies and both directions; 0 with a graph when none is present.
 
-    Source: method.md section 5; InfoNCE of CLIP (Radford et al. 2021) with absent views masked.
+    Source: docs/paper.md section 5; InfoNCE of CLIP (Radford et al. 2021) with absent views masked.
     """
     images = functional.normalize(images.float(), dim=-1)
     reports = functional.normalize(reports.float(), dim=-1)

@@ -1,4 +1,4 @@
-"""Masked language modelling (term `mlm`, method.md section 3)."""
+"""Masked language modelling (term `mlm`, docs/paper.md section 3)."""
 
 from torch import Tensor
 from torch.nn import functional

@@ -1,4 +1,4 @@
-"""Prototype-level alignment of images and reports (term `prototype`, method.md section 5)."""
+"""Prototype-level alignment of images and reports (term `prototype`, docs/paper.md section 5)."""
 
 import torch
 from torch import Tensor
@@ -56,7 +56,7 @@ def prototype_loss(
 
     Returns:
         Scalar in nats: the mean of the two or four cross-entropies, each over the studies that have both parts; a pair
-        of parts that no study has counts 0 with a graph.
+        of parts that no study of the global batch has does not count. 0 with a graph when no study is present.
     """
     features = functional.normalize(features.float(), dim=-1)
     rows = functional.normalize(prototypes.float(), dim=-1)
@@ -76,13 +76,14 @@ def prototype_loss(
         return -per_study.sum() / present.sum().clamp_min(1)
 
     report_code = codes(REPORT)
-    losses = []
+    losses, exists = [], []
     for image in (FRONTAL, LATERAL):
         present = is_present[image] & is_present[REPORT]
         losses.append(cross_entropy(report_code, image, present))
         if config.bidirectional:
             losses.append(cross_entropy(codes(image), REPORT, present))
-    return torch.stack(losses).mean()
+        exists += [present.any()] * (1 + config.bidirectional)
+    return torch.stack(losses).sum() / torch.stack(exists).sum().clamp_min(1)
 
 
 class PrototypeLoss:

@@ -1,4 +1,4 @@
-"""Frontal-lateral alignment, word by word (term `view_alignment`, method.md section 4).
+"""Frontal-lateral alignment, word by word (term `view_alignment`, docs/paper.md section 4).
 
 As published the term is hollow: the attention weights alone carry which word asked, so it falls without the images
 agreeing. `AlignmentOutput` therefore may hold the same word asked of other studies' views, as further negatives.

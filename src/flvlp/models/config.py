@@ -23,7 +23,7 @@ class ImageEncoderConfig:
             frontal encoder itself) or `none` (frontal-only training).
         backbone_args: further arguments of the timm model, such as `channels` or `output_stride`.
         weights: `pretrained` (timm's), `random`, or a file (.safetensors, or a state dict .pt / .pth).
-        adapter: `linear`, or `mlp` = Linear-Tanh-Linear-LayerNorm (method.md section 1, lateral).
+        adapter: `linear`, or `mlp` = Linear-Tanh-Linear-LayerNorm (docs/paper.md section 1, lateral).
         norm: what becomes of BatchNorm: `as_is`, `group`, `frozen_batch` (running statistics, never updated) or
             `sync_batch` (statistics over all ranks).
         frozen: keep the trunk as it is. null freezes it unless its weights are random.
@@ -131,7 +131,7 @@ class EncoderConfig:
 
 @dataclass
 class HeadsConfig:
-    """What pre-training adds on top of the encoders (method.md sections 3 to 5).
+    """What pre-training adds on top of the encoders (docs/paper.md sections 3 to 5).
 
     Attributes:
         key_semantics: False gives all valid patches to the MLM decoder (ablation).

@@ -63,14 +63,20 @@ class Encoders(nn.Module):
         vocab_size: int | None = None,
         text_architecture: dict[str, Any] | None = None,
     ) -> None:
-        """Builds all three; `vocab_size` is the tokenizer's and `text_architecture` a saved one, see `TextEncoder`."""
+        """Builds all three.
+
+        Args:
+            config: the bundle.
+            vocab_size: see `TextEncoder`.
+            text_architecture: of saved encoders; their weights come later, so no weights of `config` are fetched.
+        """
         super().__init__()
         self.config = config
-        self.frontal = ImageEncoder(config.frontal, config.width, config.crop)
+        self.frontal = ImageEncoder(config.frontal, config.width, config.crop, text_architecture is None)
         # `shared` and `none` register no second module, so nothing is saved or counted twice.
         self.lateral: ImageEncoder | None = None
         if config.lateral.backbone not in (SHARED, NONE):
-            self.lateral = ImageEncoder(config.lateral, config.width, config.crop)
+            self.lateral = ImageEncoder(config.lateral, config.width, config.crop, text_architecture is None)
         self.text = TextEncoder(config.text, config.width, vocab_size, text_architecture)
         self.fusion = Fusion(config.width)
 
@@ -120,8 +126,10 @@ class Encoders(nn.Module):
             lateral = ImageFeatures(both.patches[size:], both.pooled[size:], both.grid)
         elif self.has_lateral_encoder:
             frontal = self.encode_image(batch.frontal)
-            # Some trunks fail on an empty batch, and DDP needs the graph: a blank picture goes in and is cut off.
-            pixels = batch.lateral if present else torch.zeros_like(batch.frontal[:1])
+            # Some trunks fail on an empty batch, and DDP needs the graph: a blank picture goes in and is cut off. It
+            # must not enter the statistics of synchronised BatchNorm, which takes empty batches.
+            takes_empty = self.config.lateral.norm == "sync_batch"
+            pixels = batch.lateral if present or takes_empty else torch.zeros_like(batch.frontal[:1])
             encoded = self.encode_lateral(pixels)
             lateral = ImageFeatures(encoded.patches[:present], encoded.pooled[:present], encoded.grid)
         else:
@@ -157,7 +165,7 @@ def _scatter_rows(values: Tensor, rows: Tensor, size: int) -> Tensor:
     return values.new_zeros(size, *values.shape[1:]).index_copy(0, rows, values)
 
 
-# Parameters that are no weight matrix of a linear map: never decayed (method.md section 6).
+# Parameters that are no weight matrix of a linear map: never decayed (docs/paper.md section 6).
 NO_DECAY_NAMES = ("pos_embed", "cls_token", "reg_token", "position_embeddings", "token_type_embeddings", "bias_table")
 
 

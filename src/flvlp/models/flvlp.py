@@ -1,5 +1,7 @@
 """The pre-training model: encoders plus what the terms of the loss need; features out, no loss inside."""
 
+from typing import Any
+
 import torch
 from torch import Tensor, nn
 
@@ -12,13 +14,20 @@ from flvlp.types import AlignmentOutput, Batch, MLMOutput, Output, ParamGroup, T
 
 
 class FLVLP(TrainableModel):
-    """Frontal + lateral + report model of method.md sections 3 to 5.
+    """Frontal + lateral + report model of docs/paper.md sections 3 to 5.
 
     Parts of a term that is switched off are not built; the fused head is kept (frozen) without `itc`, because nothing
     would train it.
     """
 
-    def __init__(self, encoder: EncoderConfig, heads: HeadsConfig, terms: frozenset[str], vocab_size: int) -> None:
+    def __init__(
+        self,
+        encoder: EncoderConfig,
+        heads: HeadsConfig,
+        terms: frozenset[str],
+        vocab_size: int,
+        text_architecture: dict[str, Any] | None = None,
+    ) -> None:
         """Builds the model.
 
         Args:
@@ -26,6 +35,7 @@ class FLVLP(TrainableModel):
             heads: sizes of what comes on top.
             terms: names of the terms that run, of `itc, mlm, view_alignment, prototype`.
             vocab_size: entries of the tokenizer.
+            text_architecture: of saved encoders that are loaded next, see `Encoders`.
 
         Raises:
             ValueError: `view_alignment` without a lateral encoder.
@@ -34,7 +44,7 @@ class FLVLP(TrainableModel):
         if "view_alignment" in terms and encoder.lateral.backbone == "none":
             raise ValueError("FLVLP: the term view_alignment needs a lateral encoder; set loss.view_alignment.weight=0")
         self.terms = terms
-        self.encoders = Encoders(encoder, vocab_size)
+        self.encoders = Encoders(encoder, vocab_size, text_architecture)
         self.encoders.fusion.requires_grad_("itc" in terms)
         width, head_width = encoder.width, heads.head_width
         if "mlm" in terms:

@@ -27,20 +27,21 @@ class ImageEncoder(TrunkEncoder):
     mean: Tensor
     std: Tensor
 
-    def __init__(self, config: ImageEncoderConfig, width: int, crop: int) -> None:
+    def __init__(self, config: ImageEncoderConfig, width: int, crop: int, loads_weights: bool = True) -> None:
         """Builds the trunk.
 
         Args:
             config: which trunk, its weights, norm and adapter.
             width: D.
             crop: side of the square input in pixels.
+            loads_weights: False for saved encoders, whose weights come later; then nothing pre-trained is fetched.
 
         Raises:
             ValueError: unknown backbone, or a layout other than a token grid or a feature map.
             FileNotFoundError: weights that cannot be loaded, with what to set.
         """
-        trunk = _build_trunk(config, crop)
-        super().__init__(trunk, config.is_frozen, is_pretrained=config.weights != "random")
+        trunk = _build_trunk(config, config.weights if loads_weights else "random", crop)
+        super().__init__(trunk, config.is_frozen, is_pretrained=config.weights != "random" or not loads_weights)
         data = trunk.pretrained_cfg
         self.register_buffer("mean", torch.tensor(data["mean"]).view(1, -1, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(data["std"]).view(1, -1, 1, 1) * 255, persistent=False)
@@ -102,7 +103,7 @@ class ImageEncoder(TrunkEncoder):
     forward = encode_image
 
 
-def _build_trunk(config: ImageEncoderConfig, crop: int) -> Any:
+def _build_trunk(config: ImageEncoderConfig, weights: str, crop: int) -> Any:
     """Makes the timm model with its weights and norm."""
     name = config.backbone
     if not timm.is_model(name):
@@ -113,16 +114,16 @@ def _build_trunk(config: ImageEncoderConfig, crop: int) -> Any:
     if default is not None and default.fixed_input_size:  # parameters depend on the input size (ViT, Swin)
         arguments.setdefault("img_size", crop)
     try:
-        if config.weights == "pretrained":
+        if weights == "pretrained":
             prefer_cache_without_network()
-        trunk = timm.create_model(name, pretrained=config.weights == "pretrained", num_classes=0, **arguments)
+        trunk = timm.create_model(name, pretrained=weights == "pretrained", num_classes=0, **arguments)
     except (OSError, RuntimeError) as error:
         raise FileNotFoundError(
             f"encoder.<view>.weights=pretrained: cannot load the weights of {name} ({type(error).__name__}); without a "
             "network set encoder.<view>.weights to a file (.safetensors or a state dict .pt), or to random"
         ) from error
-    if config.weights not in ("pretrained", "random"):
-        load_trunk(trunk, Path(config.weights))
+    if weights not in ("pretrained", "random"):
+        load_trunk(trunk, Path(weights))
     return _replace_batch_norm(trunk, config.norm)
 
 

@@ -1,4 +1,4 @@
-"""Report-guided choice of key patches over both views (method.md section 3, steps 2 to 5).
+"""Report-guided choice of key patches over both views (docs/paper.md section 3, steps 2 to 5).
 
 Differs from the released code, which selects the patches of every image with the last report of the batch and loops
 over all pairs: here each study uses its own report, in one batched pass, so cost is linear in B.
@@ -10,7 +10,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-HIDDEN_SHARE = 0.2  # hidden width of the aggregation, of D (method.md section 3, step 4)
+HIDDEN_SHARE = 0.2  # hidden width of the aggregation, of D (docs/paper.md section 3, step 4)
 
 
 def masked_mean(values: Tensor, is_valid: Tensor) -> Tensor:

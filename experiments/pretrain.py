@@ -41,6 +41,8 @@ if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a 
 
 log = logging.getLogger(__name__)
 
+CENTER_STUDIES = 256  # training studies whose mean feature the untrained projections start from
+
 
 @dataclass
 class Args:
@@ -102,6 +104,8 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
 
     # ---- model, optimiser, and where the run stands ----
     model = build_model(args, len(tokenizer)).to(device)
+    if args.resume is None and args.init_from is None:
+        model.encoders.center(loaders.first_studies(CENTER_STUDIES).to(device))
     training = set_up_training(
         model,
         LossSum(args.loss, model.terms),

@@ -207,11 +207,13 @@ class Counts:
         masked_pieces: (), masked word pieces of valid studies, at least 1.
         aligned_words: (), words of valid studies that have a lateral, at least 1.
         micro_batches: micro-batches of the step on one rank (terms that see a whole batch are averaged over them).
+        epoch: epochs of training done before the step, with fraction.
     """
 
     masked_pieces: Tensor
     aligned_words: Tensor
     micro_batches: int = 1
+    epoch: float = 0.0
 
 
 @dataclass(slots=True)

@@ -167,6 +167,7 @@ def step_gradients(terms: frozenset[str], ranks: Sequence[int], micro_batches: i
         checkpoints=nothing,
         skipped_path=Path(os.devnull),
         name_study=str,
+        steps_per_epoch=1,
     )
     values, _ = train_step(training, parts_of(global_batch(), ranks, micro_batches))
     return {**recorder.gradients, "loss": distributed.sum_over_ranks(values["total"]) / distributed.world_size()}

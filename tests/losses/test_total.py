@@ -122,3 +122,15 @@ def test_no_valid_study_gives_a_total_of_zero_with_a_graph() -> None:
     assert float(total) == 0, f"total {float(total)}, expected 0"
     gradients = [float(p.grad.abs().max()) for p in model.parameters() if p.grad is not None]
     assert max(gradients) == 0, f"largest gradient {max(gradients)}, expected 0"
+
+
+def test_the_prototype_term_counts_from_its_start_epoch_on() -> None:
+    criterion = LossSum(replace(LossConfig(), prototype=PrototypeConfig(start_epoch=2.0)), ALL_TERMS)
+    model = make_model()
+    for epoch, counts in ((1.9, False), (2.0, True)):
+        terms = criterion(model(BATCH), replace(counts_of(BATCH), epoch=epoch))
+        expected = sum(float(value.detach()) for name, value in terms.items() if name not in ("total", "prototype"))
+        expected += counts * float(terms["prototype"].detach())
+        assert float(terms["total"].detach()) == pytest.approx(expected, rel=1e-6), f"epoch {epoch}"
+        terms["total"].backward()
+        assert model.prototypes.grad is not None, f"epoch {epoch}: DDP would wait for the prototypes' gradient"

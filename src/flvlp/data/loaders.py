@@ -58,6 +58,12 @@ class Loaders:
             )
         return self._loader(self._dataset(is_training=True), sampler, keeps_workers=self.num_workers > 0), sampler
 
+    def first_studies(self, count: int) -> Batch:
+        """Returns the first `count` training studies as one batch, the same on every rank, without random crops."""
+        dataset = self._dataset(is_training=False)
+        samples = [dataset[0, int(index)] for index in self.source.splits["train"][:count]]
+        return Collator(self.tokenizer.pad_id, self.image.crop)(samples)
+
     def validation(self, positions: np.ndarray) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
         """Returns two loaders of the same studies: with their own pictures, and with those of another study.
 

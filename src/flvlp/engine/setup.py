@@ -68,4 +68,5 @@ def set_up_training(
         checkpoints=checkpoints,
         skipped_path=folder / f"skipped-rank{distributed.rank()}.jsonl",
         name_study=name_study,
+        steps_per_epoch=steps_per_epoch,
     )

@@ -43,6 +43,7 @@ class Training:
         run_log, checkpoints: writers of the run folder.
         skipped_path: where studies with unreadable images are listed.
         name_study: position in the source -> how the list may name it.
+        steps_per_epoch: optimiser steps.
     """
 
     model: nn.Module
@@ -58,6 +59,7 @@ class Training:
     checkpoints: Checkpoints
     skipped_path: Path
     name_study: Callable[[int], str]
+    steps_per_epoch: int
 
     @property
     def bare_model(self) -> Any:
@@ -69,17 +71,18 @@ class Training:
         self.checkpoints.save(self.bare_model, self.optimizer, self.scaler, self.state)
 
 
-def count_step(micro_batches: list[Batch], device: torch.device) -> Counts:
+def count_step(micro_batches: list[Batch], device: torch.device, epoch: float) -> Counts:
     """Returns the global divisors of a step, known from the data before any forward pass.
 
     Args:
         micro_batches: this rank's, still on the host.
         device: where the losses are computed.
+        epoch: epochs done, with fraction.
     """
     masked = sum(len(batch.masked_positions) for batch in micro_batches)
     words = sum(int(batch.is_word[batch.lateral_rows].sum()) for batch in micro_batches)
     counts = distributed.sum_over_ranks(torch.tensor([masked, words], dtype=torch.float32).to(device)).clamp_min(1)
-    return Counts(counts[0], counts[1], len(micro_batches))
+    return Counts(counts[0], counts[1], len(micro_batches), epoch)
 
 
 def train_step(training: Training, micro_batches: list[Batch]) -> tuple[dict[str, Tensor], Tensor]:
@@ -94,7 +97,7 @@ def train_step(training: Training, micro_batches: list[Batch]) -> tuple[dict[str
         still on the device, nothing waits for them.
     """
     model, optimizer, scaler = training.model, training.optimizer, training.scaler
-    counts = count_step(micro_batches, training.device)
+    counts = count_step(micro_batches, training.device, training.state.step / training.steps_per_epoch)
     training.schedule.apply(optimizer, training.state.step)
     terms: dict[str, Tensor] = {}
     for number, batch in enumerate(micro_batches, start=1):

@@ -39,13 +39,18 @@ class ViewAlignmentConfig:
 
 @dataclass
 class PrototypeConfig:
-    """Prototype-level alignment; epsilon and iterations are Sinkhorn's."""
+    """Prototype-level alignment; epsilon and iterations are Sinkhorn's.
+
+    The term counts from `start_epoch` on. While images and reports do not match yet, one's code says nothing of the
+    other, and the best prediction is the same for every study: the term then collapses the features (docs/log.md).
+    """
 
     weight: float = 1.0
     temperature: float = 0.1
     epsilon: float = 0.07
     iterations: int = 3
     bidirectional: bool = True
+    start_epoch: float = 0.0
 
 
 @dataclass

@@ -16,6 +16,7 @@ class LossSum:
 
     def __init__(self, config: LossConfig, terms: frozenset[str]) -> None:
         """Takes weights and temperatures from `config`; `terms` are those that the model was built with."""
+        self.prototype_start = config.prototype.start_epoch
         self.weights = {term: getattr(config, term).weight for term in sorted(terms)}
         self._itc, self._mlm = ITCLoss(config.itc), MLMLoss()
         self._view_alignment, self._prototype = (
@@ -39,5 +40,10 @@ class LossSum:
                 terms["view_alignment"] = self._view_alignment(output, counts)
             if "prototype" in self.weights:
                 terms["prototype"] = self._prototype(output) / counts.micro_batches
-            terms["total"] = torch.stack([self.weights[term] * value for term, value in terms.items()]).sum()
+            weighted = [self._weight(term, counts.epoch) * value for term, value in terms.items()]
+            terms["total"] = torch.stack(weighted).sum()
         return terms
+
+    def _weight(self, term: str, epoch: float) -> float:
+        """Returns the weight of a term in this step; 0 keeps the graph, so that DDP finds every parameter."""
+        return 0.0 if term == "prototype" and epoch < self.prototype_start else self.weights[term]

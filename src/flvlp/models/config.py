@@ -96,6 +96,7 @@ class RecipeConfig:
         new_lr_scale: factor on `lr` for everything that does not come from a pre-trained trunk.
         epochs, warmup_epochs, batch_size: as named; batch_size is per rank and micro-batch.
         prototypes, queue: see `HeadsConfig`; they go with the batch and the size of the data.
+        prototype_start_epoch: see `flvlp.losses.config.PrototypeConfig`.
     """
 
     lr: float = 1e-5
@@ -105,6 +106,7 @@ class RecipeConfig:
     batch_size: int = 32
     prototypes: int = 500
     queue: int = 0
+    prototype_start_epoch: float = 0.0
 
 
 @dataclass

@@ -145,6 +145,26 @@ class Encoders(nn.Module):
             rows,
         )
 
+    @torch.no_grad()
+    def center(self, batch: Batch) -> None:
+        """Shifts the new projections so that the pooled features of `batch` have mean zero.
+
+        Untrained, the pooled features of any two studies are nearly parallel, the contrastive gradient nearly zero, and
+        the other terms decide where training goes (docs/log.md). A data-dependent start, as in weight normalisation
+        (Salimans & Kingma 2016), removes the common part; nothing else changes.
+        """
+        was_training = self.training
+        self.eval()
+        views, report = self.encode_views(batch), self.encode_text(batch.tokens, batch.is_token).report
+        _last_bias(self.frontal.adapter).sub_(views.frontal[batch.is_valid].float().mean(dim=0))
+        if self.lateral is not None and bool(batch.has_lateral.any()):
+            _last_bias(self.lateral.adapter).sub_(views.lateral[batch.has_lateral].float().mean(dim=0))
+        self.text.projection.bias.sub_(report[batch.is_valid].float().mean(dim=0))
+        views = self.encode_views(batch)
+        fused = self.fuse(views.frontal, views.lateral, views.has_lateral)
+        self.fusion.mix.bias.sub_(fused[batch.is_valid].mean(dim=0))
+        self.train(was_training)
+
     def checkpoint_activations(self) -> None:
         """Makes the trained trunks recompute their activations in the backward pass: slower, in less memory."""
         for encoder in (self.frontal, self.lateral):
@@ -158,6 +178,13 @@ class Encoders(nn.Module):
         trunks = [encoder for encoder in (self.frontal, self.lateral, self.text) if encoder is not None]
         old = {id(p) for encoder in trunks if encoder.is_pretrained for p in encoder.trunk.parameters()}
         return split_param_groups(self, "encoders", old, new_lr_scale)
+
+
+def _last_bias(adapter: Any) -> Any:
+    """Returns the bias of an adapter's last layer, Linear or LayerNorm."""
+    last = adapter[-1] if isinstance(adapter, nn.Sequential) else adapter
+    bias: Any = last.bias
+    return bias
 
 
 def _scatter_rows(values: Tensor, rows: Tensor, size: int) -> Tensor:

@@ -64,10 +64,11 @@ class ImageEncoder(TrunkEncoder):
         their gradient.
         """
         was_training = trunk.training
-        features = trunk.eval().forward_features(torch.zeros(1, 3, crop, crop))
+        with torch.enable_grad():  # the caller may build encoders under no_grad
+            features = trunk.eval().forward_features(torch.zeros(1, 3, crop, crop))
+            trained = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
+            reached = torch.autograd.grad(features.sum(), trained, allow_unused=True) if trained else ()
         trunk.train(was_training)
-        trained = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
-        reached = torch.autograd.grad(features.sum(), trained, allow_unused=True) if trained else ()
         for parameter, gradient in zip(trained, reached, strict=True):
             parameter.requires_grad_(gradient is not None)
         if features.ndim == 4:

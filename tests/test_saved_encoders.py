@@ -1,0 +1,53 @@
+"""Encoders on their own: written whole, read back equal, refused where they do not fit."""
+
+import json
+from pathlib import Path
+
+import pytest
+import torch
+
+from flvlp import load_encoders
+from flvlp.models.encoders import Encoders
+from flvlp.saved_encoders import save_encoders
+from tests.builders import encoder_config, image_config, make_tokenizer
+
+
+def saved(folder: Path, lateral: str = "") -> Encoders:
+    torch.manual_seed(0)
+    config = encoder_config(lateral=image_config(backbone=lateral)) if lateral else encoder_config()
+    encoders = Encoders(config).eval()
+    save_encoders(folder, encoders, make_tokenizer(), has_fusion=True, training={"step": 3})
+    return encoders
+
+
+@pytest.mark.parametrize("lateral", ["", "shared", "none"])
+def test_every_kind_of_lateral_encoder_comes_back_equal(tmp_path: Path, lateral: str) -> None:
+    encoders = saved(tmp_path / "encoders", lateral)
+    loaded = load_encoders(tmp_path / "encoders")
+    assert loaded.encoders.state_dict().keys() == encoders.state_dict().keys()
+    for name, value in encoders.state_dict().items():
+        assert torch.equal(loaded.encoders.state_dict()[name], value), f"{name} differs"
+    assert not loaded.encoders.training
+    assert loaded.training == {"step": 3}
+    assert loaded.encoders.config == encoders.config
+
+
+def test_a_second_save_replaces_the_first_and_leaves_nothing_else(tmp_path: Path) -> None:
+    saved(tmp_path / "encoders")
+    saved(tmp_path / "encoders")
+    assert [path.name for path in tmp_path.iterdir()] == ["encoders"]
+
+
+def test_the_run_folder_may_be_named_instead(tmp_path: Path) -> None:
+    saved(tmp_path / "encoders")
+    assert load_encoders(tmp_path).image == load_encoders(tmp_path / "encoders").image
+
+
+def test_a_wrong_folder_or_format_is_refused_with_what_to_do(tmp_path: Path) -> None:
+    with pytest.raises(FileNotFoundError, match="give the `encoders` folder of a run"):
+        load_encoders(tmp_path)
+    saved(tmp_path / "encoders")
+    path = tmp_path / "encoders" / "config.json"
+    path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
+    with pytest.raises(ValueError, match="format 99"):
+        load_encoders(tmp_path / "encoders")

@@ -2,6 +2,7 @@
 
 import json
 import logging
+import os
 import platform
 import resource
 import subprocess
@@ -56,10 +57,10 @@ def open_run(folder: Path, config_yaml: str, seed: int, is_new: bool) -> None:
     earlier = json.loads(path.read_text()) if path.exists() else []
     path.write_text(json.dumps([*earlier, provenance(seed)], indent=2) + "\n")
     latest = folder.parent / "latest"
-    if latest.is_symlink():
-        latest.unlink()
-    if not latest.exists():
-        latest.symlink_to(folder.name, target_is_directory=True)
+    if latest.is_symlink() or not latest.exists():  # a folder of that name is somebody's own
+        link = folder.parent / f".latest.{os.getpid()}"
+        link.symlink_to(folder.name, target_is_directory=True)
+        link.replace(latest)  # in one step: two runs may start at once
 
 
 def provenance(seed: int) -> dict[str, Any]:

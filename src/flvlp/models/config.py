@@ -15,32 +15,20 @@ def _check(key: str, value: str, choices: tuple[str, ...]) -> None:
 
 
 @dataclass
-class ImageEncoderConfig:
-    """One view's encoder.
+class TrunkConfig:
+    """What image and text encoders share.
 
     Attributes:
-        backbone: any timm model that gives a token grid or a feature map; for the lateral view also `shared` (the
-            frontal encoder itself) or `none` (frontal-only training).
-        backbone_args: further arguments of the timm model, such as `channels` or `output_stride`.
-        weights: `pretrained` (timm's), `random`, or a file (.safetensors, or a state dict .pt / .pth).
-        adapter: `linear`, or `mlp` = Linear-Tanh-Linear-LayerNorm (docs/paper.md section 1, lateral).
-        norm: what becomes of BatchNorm: `as_is`, `group`, `frozen_batch` (running statistics, never updated) or
-            `sync_batch` (statistics over all ranks).
+        weights: `pretrained`, `random`, or a file or folder.
         frozen: keep the trunk as it is. null freezes it unless its weights are random.
     """
 
-    backbone: str = "vit_base_patch16_clip_224"
-    backbone_args: dict[str, Any] = field(default_factory=dict)
     weights: str = "pretrained"
-    adapter: str = "linear"
-    norm: str = "as_is"
     frozen: bool | None = False
 
     def __post_init__(self) -> None:
-        _check("encoder.<view>.adapter", self.adapter, ADAPTERS)
-        _check("encoder.<view>.norm", self.norm, NORMS)
         if self.frozen and self.weights == "random":
-            raise ValueError("encoder.<view>.frozen: a trunk with random weights must be trained; set frozen=false")
+            raise ValueError("encoder.<part>.frozen: a trunk with random weights must be trained; set frozen=false")
 
     @property
     def is_frozen(self) -> bool:
@@ -49,26 +37,48 @@ class ImageEncoderConfig:
 
 
 @dataclass
-class TextEncoderConfig:
+class ImageEncoderConfig(TrunkConfig):
+    """One view's encoder.
+
+    Attributes:
+        backbone: any timm model that gives a token grid or a feature map; for the lateral view also `shared` (the
+            frontal encoder itself) or `none` (frontal-only training).
+        backbone_args: further arguments of the timm model, such as `channels` or `output_stride`.
+        weights: as in `TrunkConfig`: timm's, or a file (.safetensors, or a state dict .pt / .pth).
+        adapter: `linear`, or `mlp` = Linear-Tanh-Linear-LayerNorm (docs/paper.md section 1, lateral).
+        norm: what becomes of BatchNorm: `as_is`, `group`, `frozen_batch` (running statistics, never updated) or
+            `sync_batch` (statistics over all ranks).
+    """
+
+    backbone: str = "vit_base_patch16_clip_224"
+    backbone_args: dict[str, Any] = field(default_factory=dict)
+    adapter: str = "linear"
+    norm: str = "as_is"
+
+    def __post_init__(self) -> None:
+        TrunkConfig.__post_init__(self)
+        _check("encoder.<view>.adapter", self.adapter, ADAPTERS)
+        _check("encoder.<view>.norm", self.norm, NORMS)
+
+
+@dataclass
+class TextEncoderConfig(TrunkConfig):
     """The report encoder, a BERT.
 
     Attributes:
         name: hub name of the pre-trained weights and their tokenizer.
         package: installed Python package whose `model` folder holds them instead; "" for none.
-        weights: `pretrained`, `random` (then the word-piece vocabulary is learned from the training reports), or a
-            local folder in Hugging Face layout (weights and tokenizer).
+        weights: as in `TrunkConfig`; with `random` the word-piece vocabulary is learned from the training reports, a
+            folder is one in Hugging Face layout (weights and tokenizer).
         pool: report feature from `cls`, or the `mean` over real tokens.
         max_tokens: reports are cut to this many pieces, [CLS] and [SEP] included.
-        frozen: keep the trunk as it is. null freezes it unless its weights are random.
         vocab_size, hidden_size, layers, heads, intermediate_size, dropout: architecture of `random` weights.
     """
 
     name: str = ""
     package: str = ""
-    weights: str = "pretrained"
     pool: str = "cls"
     max_tokens: int = 128
-    frozen: bool | None = False
     vocab_size: int = 28996
     hidden_size: int = 768
     layers: int = 12
@@ -77,14 +87,8 @@ class TextEncoderConfig:
     dropout: float = 0.1
 
     def __post_init__(self) -> None:
+        TrunkConfig.__post_init__(self)
         _check("encoder.text.pool", self.pool, POOLS)
-        if self.frozen and self.weights == "random":
-            raise ValueError("encoder.text.frozen: a trunk with random weights must be trained; set frozen=false")
-
-    @property
-    def is_frozen(self) -> bool:
-        """True when the trunk gets no gradient."""
-        return self.weights != "random" if self.frozen is None else self.frozen
 
 
 @dataclass
@@ -95,7 +99,7 @@ class RecipeConfig:
         lr: of pre-trained trunks.
         new_lr_scale: factor on `lr` for everything that does not come from a pre-trained trunk.
         epochs, warmup_epochs, batch_size: as named; batch_size is per rank and micro-batch.
-        prototypes, queue: see `HeadsConfig`; they go with the batch and the size of the data.
+        prototypes, queue, lateral_negatives: see `HeadsConfig`; they go with the batch and the size of the data.
         prototype_start_epoch: see `flvlp.losses.config.PrototypeConfig`.
     """
 
@@ -106,6 +110,7 @@ class RecipeConfig:
     batch_size: int = 32
     prototypes: int = 500
     queue: int = 0
+    lateral_negatives: int = 2
     prototype_start_epoch: float = 0.0
 
 

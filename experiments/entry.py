@@ -11,8 +11,10 @@ from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
 from flvlp.data.config import DATASET_CONFIGS, DatasetConfig, ImageConfig
+from flvlp.models.config import TextEncoderConfig
 
 if TYPE_CHECKING:
+    from flvlp.data.tokenizer import ReportTokenizer
     from flvlp.engine.log import RunLog
     from flvlp.types import StudySource
 
@@ -74,7 +76,8 @@ def remove_if_empty(folder: Path) -> None:
         folder.rmdir()
 
 
-# What may differ when a run is resumed: none of it moves a result.
+# What may differ when a run is resumed. None of it moves a result but on_error, which lets a run go on that an
+# unreadable image has ended.
 FREE_ON_RESUME = (
     "resume",
     "engine.max_steps",
@@ -85,6 +88,7 @@ FREE_ON_RESUME = (
     "engine.log_pictures",
     "dataset.root",
     "dataset.workers",
+    "dataset.on_error",
 )
 
 
@@ -104,16 +108,20 @@ def resumed_config(cfg: DictConfig, folder: Path) -> DictConfig:
         raise FileNotFoundError(f"resume: no config.yaml in {folder}; give the folder of a run, or latest")
     saved = OmegaConf.load(path)
     assert isinstance(saved, DictConfig)
-    for override in HydraConfig.get().overrides.task:
-        key, _, value = override.lstrip("+").partition("=")
-        asked = OmegaConf.select(cfg, key.replace("/", "."))
-        held = OmegaConf.select(saved, key.replace("/", "."))
-        if key in FREE_ON_RESUME:
-            OmegaConf.update(saved, key, asked)
-        elif key != "experiment" and asked != held:
+    keys = [override.lstrip("+").partition("=")[0].replace("/", ".") for override in HydraConfig.get().overrides.task]
+    for key in set(keys) & set(FREE_ON_RESUME):
+        OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+    for key in FREE_ON_RESUME:  # what the command line leaves alone stays as it was, inside groups too
+        OmegaConf.update(cfg, key, OmegaConf.select(saved, key))
+    for key in keys:
+        if (
+            key not in FREE_ON_RESUME
+            and key != "experiment"
+            and OmegaConf.select(cfg, key) != OmegaConf.select(saved, key)
+        ):
             raise ValueError(
-                f"resume: {key}={value} is not what the run in {folder} was started with; leave it out, or start a new "
-                f"run (free to change: {', '.join(FREE_ON_RESUME[1:])})"
+                f"resume: {key} is not what the run in {folder} was started with; leave it out, or start a new run "
+                f"(free to change: {', '.join(FREE_ON_RESUME[1:])})"
             )
     return saved
 
@@ -169,3 +177,32 @@ def show_studies(
             run_log.picture(f"studies/{number}", torch.from_numpy(picture)[None], 0)
         if config.log_text or not config.credentialed:
             run_log.text(f"studies/{number}", study.report, 0)
+
+
+def find_tokenizer(
+    text: TextEncoderConfig, source: "StudySource", saved: Path | None, init_from: str | None, credentialed: bool
+) -> "ReportTokenizer":
+    """Returns a run's tokenizer: a saved one, that of the pre-trained weights, or one learned from the reports.
+
+    Args:
+        text: of the encoder.
+        source: whose training reports a vocabulary is learned from.
+        saved: tokenizer folder of a resumed run.
+        init_from: folder of saved encoders that a new run starts from.
+        credentialed: see `train_tokenizer`.
+    """
+    from flvlp import distributed
+    from flvlp.data import tokenizer as tokenizers
+    from flvlp.models.text_encoder import pretrained_location
+
+    if saved is not None:
+        return tokenizers.load_tokenizer(saved)
+    if init_from is not None:
+        from flvlp.saved_encoders import load_encoders
+
+        return load_encoders(init_from).tokenizer
+    if text.weights != "random":
+        return tokenizers.pretrained_tokenizer(pretrained_location(text), text.max_tokens)
+    reports = (source.studies[index].report for index in source.splits["train"])
+    learned = tokenizers.train_tokenizer(reports, text.vocab_size, text.max_tokens, credentialed)
+    return distributed.broadcast_object(learned)

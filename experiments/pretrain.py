@@ -17,6 +17,7 @@ import hydra
 from omegaconf import DictConfig, OmegaConf
 
 from entry import (
+    find_tokenizer,
     name_of,
     read_source,
     refuse_sweep_under_torchrun,
@@ -41,7 +42,7 @@ if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a 
 
 log = logging.getLogger(__name__)
 
-CENTER_STUDIES = 256  # training studies whose mean feature the untrained projections start from
+CENTER_STUDIES = 64  # training studies whose mean feature the untrained projections start from
 
 
 @dataclass
@@ -69,6 +70,7 @@ def main(cfg: DictConfig) -> None:
         if cfg.resume is not None:
             folder = (made.parent / "latest" if cfg.resume == "latest" else Path(cfg.resume)).resolve()
             cfg = resumed_config(cfg, folder)
+            remove_if_empty(made)
         args = typed(Args, cfg)
         pretrain(args, folder, OmegaConf.to_yaml(cfg))
     finally:
@@ -94,18 +96,17 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
 
     # ---- data ----
     source = read_source(args.dataset)
-    tokenizer = find_tokenizer(args, source, folder)
+    saved = folder / "tokenizer" if args.resume else None
+    tokenizer = find_tokenizer(args.encoder.text, source, saved, args.init_from, args.dataset.credentialed)
     loaders = make_loaders(args, source, tokenizer)
     batches, sampler = loaders.training(args.engine.accumulate, args.engine.limit_studies)
     held_out = hold_out(args, loaders)
-    if distributed.is_main():
-        run_logs.open_run(folder, config_yaml, args.seed, is_new=args.resume is None)
-        tokenizer.save(folder / "tokenizer")
 
     # ---- model, optimiser, and where the run stands ----
     model = build_model(args, len(tokenizer)).to(device)
     if args.resume is None and args.init_from is None:
-        model.encoders.center(loaders.first_studies(CENTER_STUDIES).to(device))
+        log.info("centring the projections on %d studies", CENTER_STUDIES)
+        model.encoders.center(batch.to(device) for batch in loaders.first_studies(CENTER_STUDIES))
     training = set_up_training(
         model,
         LossSum(args.loss, model.terms),
@@ -117,45 +118,29 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
         name_study=name_of(args.dataset, source),
     )
     state = training.state
+    if distributed.is_main():
+        run_logs.open_run(folder, config_yaml, args.seed, is_new=args.resume is None)
+        tokenizer.save(folder / "tokenizer")
     if state.step == 0:
+        training.save()  # a run killed before its first regular checkpoint is resumed from here
         show_studies(args.dataset, image_config(args), source, training.run_log, args.engine.log_pictures)
 
     # ---- epochs ----
+    last_step = args.engine.max_steps or args.engine.epochs * sampler.steps
     while state.epoch < args.engine.epochs:
+        end = (state.epoch + 1) * sampler.steps  # a run killed in validation stands here, and validates again
+        if state.step >= last_step and state.step != end:
+            break
         first_step = state.step - state.epoch * sampler.steps
         sampler.start(state.epoch, first_step)
         train_epoch(training, iter(batches), first_step, sampler.steps)
-        is_finished = state.step == (state.epoch + 1) * sampler.steps
         judge(args, training, tokenizer, held_out, folder)
-        state.epoch += is_finished
+        state.epoch += state.step == end
         training.save()
-        if state.step == args.engine.max_steps:
-            log.info("stopped at engine.max_steps=%d; resume=%s goes on from here", state.step, folder)
-            break
     training.run_log.close()
-    log.info("encoders: %s", folder / "encoders")
+    log.info("finished at step %d; encoders: %s", state.step, folder / "encoders")
     distributed.barrier()
     distributed.stop()
-
-
-def find_tokenizer(args: Args, source: "StudySource", folder: Path) -> "ReportTokenizer":
-    """Returns the run's tokenizer: the saved one, that of the pre-trained weights, or one learned from the reports."""
-    from flvlp import distributed
-    from flvlp.data import tokenizer as tokenizers
-    from flvlp.models.text_encoder import pretrained_location
-
-    text = args.encoder.text
-    if args.resume is not None:
-        return tokenizers.load_tokenizer(folder / "tokenizer")
-    if args.init_from is not None:
-        from flvlp.saved_encoders import load_encoders
-
-        return load_encoders(args.init_from).tokenizer
-    if text.weights != "random":
-        return tokenizers.pretrained_tokenizer(pretrained_location(text), text.max_tokens)
-    reports = (source.studies[index].report for index in source.splits["train"])
-    learned = tokenizers.train_tokenizer(reports, text.vocab_size, text.max_tokens, args.dataset.credentialed)
-    return distributed.broadcast_object(learned)
 
 
 def make_loaders(args: Args, source: "StudySource", tokenizer: "ReportTokenizer") -> "Loaders":
@@ -191,9 +176,9 @@ def hold_out(args: Args, loaders: "Loaders") -> "HeldOut | None":
     if not args.engine.validate or not len(source.splits.get("validation", ())):
         log.warning("no validation: encoders/ will hold the last epoch")
         return None
-    own, shuffled = loaders.validation(source.splits["validation"])
+    own, shuffled, is_swapped = loaders.validation(source.splits["validation"])
     patients = [study.patient_id for study in source.studies]
-    return HeldOut(own, shuffled, patients, labels=getattr(source, "labels", None))
+    return HeldOut(own, shuffled, is_swapped, patients, labels=getattr(source, "labels", None))
 
 
 def build_model(args: Args, vocab_size: int) -> "FLVLP":
@@ -204,6 +189,10 @@ def build_model(args: Args, vocab_size: int) -> "FLVLP":
     if args.encoder.lateral.backbone == NONE and "view_alignment" in terms:
         log.warning("encoder/lateral=none: the term view_alignment has nothing to align and is not run")
         terms -= {"view_alignment"}
+    if not terms:
+        raise ValueError("loss: no term is left to train; give one a weight, such as loss.itc.weight=1")
+    if "prototype" in terms and args.loss.prototype.start_epoch >= args.engine.epochs:
+        log.warning("loss.prototype.start_epoch=%g: the term never counts in this run", args.loss.prototype.start_epoch)
     heads = args.heads
     if args.loss.view_alignment.negatives == "words":
         heads = dataclasses.replace(heads, lateral_negatives=0)
@@ -213,7 +202,13 @@ def build_model(args: Args, vocab_size: int) -> "FLVLP":
 
         start = load_encoders(args.init_from).encoders
         model = FLVLP(args.encoder, heads, terms, vocab_size, start.text.architecture)
-        model.encoders.load_state_dict(start.state_dict())
+        try:
+            model.encoders.load_state_dict(start.state_dict())
+        except RuntimeError as error:
+            raise ValueError(
+                f"init_from: the encoders in {args.init_from} are not those of this configuration; set encoder=... as "
+                f"in {args.init_from}/config.json ({str(error).splitlines()[1].strip()[:200]})"
+            ) from error
     else:
         model = FLVLP(args.encoder, heads, terms, vocab_size)
     if args.engine.activation_checkpointing:

@@ -23,6 +23,7 @@ SMALL = (
     "engine.precision=fp32",
     "heads.prototypes=8",
     "heads.queue=32",
+    "loss.prototype.start_epoch=0.5",
 )
 PRETRAIN = str(ROOT / "experiments" / "pretrain.py")
 ONE_PROCESS = (sys.executable,)

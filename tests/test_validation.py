@@ -21,7 +21,8 @@ def held_out(parts: Sequence[Sequence[int]], others: Batch = OTHERS) -> HeldOut:
     patients = [f"patient {row // 2}" for row in range(7)]
     labels = np.random.default_rng(0).integers(0, 2, (7, 2))
     own = [rows_of(EVERYONE, part) for part in parts]
-    return HeldOut(own, [rows_of(others, part) for part in parts], patients, labels)
+    swapped = [rows_of(others, part) for part in parts]
+    return HeldOut(own, swapped, np.ones(7, dtype=bool), patients, labels)
 
 
 def figures(

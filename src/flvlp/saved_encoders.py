@@ -51,7 +51,9 @@ class LoadedEncoders:
         pieces = [torch.from_numpy(self.tokenizer.encode(report).tokens) for report in reports]
         tokens = torch.nn.utils.rnn.pad_sequence(pieces, batch_first=True, padding_value=self.tokenizer.pad_id)
         lengths = torch.tensor([len(piece) for piece in pieces])
-        return self.encoders.encode_text(tokens, torch.arange(tokens.shape[1]) < lengths[:, None])
+        device = self.encoders.fusion.no_lateral.device
+        is_token = torch.arange(tokens.shape[1]) < lengths[:, None]
+        return self.encoders.encode_text(tokens.to(device), is_token.to(device))
 
 
 def save_encoders(

@@ -82,7 +82,20 @@ def test_an_unreadable_image_is_skipped_and_listed_where_asked(run: Run, tmp_pat
     assert done.returncode != 0 and "_frontal.png" in done.stderr, done.stderr[-1500:]
 
 
-def test_pretrained_without_a_network_says_what_to_set(run: Run, tmp_path: Path) -> None:
-    done = run("encoder.frontal.weights=/nowhere.pt", f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
+@pytest.mark.parametrize(
+    ("override", "part"),
+    [
+        ("encoder.frontal.weights=/nowhere.pt", "no such file (/nowhere.pt)"),
+        ("encoder.frontal.backbone=resnetfoo", "timm knows no 'resnetfoo'"),
+        ("encoder.width=100", "no multiple of heads.head_width"),
+        (
+            "loss.prototype.weight=0 loss.mlm.weight=0 loss.view_alignment.weight=0 loss.itc.weight=0",
+            "every term has weight 0",
+        ),
+    ],
+)
+def test_a_model_that_cannot_be_built_leaves_no_run_folder(run: Run, tmp_path: Path, override: str, part: str) -> None:
+    done = run(*override.split(), f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
     assert done.returncode != 0
-    assert "no such file (/nowhere.pt)" in done.stderr, done.stderr[-1500:]
+    assert part in done.stderr, done.stderr[-1500:]
+    assert not list(tmp_path.iterdir()), f"left behind: {list(tmp_path.iterdir())}"

@@ -1,6 +1,7 @@
 """The entry point as its users run it: whole runs on small phantoms, in processes of their own."""
 
 import json
+import subprocess
 import sys
 from pathlib import Path
 
@@ -8,9 +9,7 @@ import pytest
 import torch
 from safetensors.torch import load_file
 
-from tests.conftest import Run
-
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+from tests.conftest import ONE_PROCESS, TWO_PROCESSES, Run, environment
 
 
 @pytest.fixture(scope="module")
@@ -75,10 +74,6 @@ here = torch.load({str(tmp_path / "here.pt")!r}, weights_only=True)
 there = dict(image=image, lateral=lateral, fused=fused, report=report)
 print([name for name in here if not torch.equal(here[name], there[name])])
 """
-    import subprocess
-
-    from tests.conftest import environment
-
     threads = {"OMP_NUM_THREADS": str(torch.get_num_threads())}
     done = subprocess.run(
         [sys.executable, "-c", script], env=environment() | threads, capture_output=True, text=True, check=False
@@ -89,7 +84,7 @@ print([name for name in here if not torch.equal(here[name], there[name])])
 def test_two_processes_train_and_agree_with_one_on_validation(run: Run, tmp_path: Path) -> None:
     """Before any training step the validation figures of one and of two processes must be the same."""
     overrides = ("engine.max_steps=1", "engine.lr=1e-12", "engine.warmup_epochs=0")
-    for name, launcher in (("one", (sys.executable,)), ("two", TORCHRUN)):
+    for name, launcher in (("one", ONE_PROCESS), ("two", TWO_PROCESSES)):
         done = run(f"hydra.run.dir={tmp_path / name}", *overrides, cwd=tmp_path, launcher=launcher)
         assert done.returncode == 0, done.stderr[-3000:]
     one, two = (records(tmp_path / name, "validation")[-1] for name in ("one", "two"))
@@ -106,9 +101,10 @@ def test_two_processes_train_and_agree_with_one_on_validation(run: Run, tmp_path
         ("loss=itc",),
         ("encoder/lateral=none",),
         ("encoder/lateral=shared", "loss.itc.weight=0"),
+        ("engine.precision=bf16", "deterministic=true"),
         ("masking=random", "heads.key_semantics=false", "engine.accumulate=2", "engine.activation_checkpointing=true"),
     ],
-    ids=["itc", "frontal-only", "shared-without-itc", "random-masking"],
+    ids=["itc", "frontal-only", "shared-without-itc", "bf16", "random-masking"],
 )
 def test_an_ablation_is_one_override(run: Run, tmp_path: Path, overrides: tuple[str, ...]) -> None:
     done = run(f"hydra.run.dir={tmp_path / 'run'}", "engine.max_steps=2", *overrides, cwd=tmp_path)
@@ -124,3 +120,17 @@ def test_the_overfit_preset_learns_one_batch(run: Run, tmp_path: Path) -> None:
     assert done.returncode == 0, done.stderr[-3000:]
     itc = [record["itc"] for record in records(tmp_path / "run", "train")]
     assert itc[-1] < 0.5 * itc[0], f"itc fell from {itc[0]:.3f} to {itc[-1]:.3f} only"
+
+
+def test_a_sweep_makes_one_run_folder_a_job(run: Run, tmp_path: Path) -> None:
+    done = run("-m", "engine.max_steps=1", "seed=0,1", f"hydra.sweep.dir={tmp_path / 'sweep'}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    seeds = [json.loads((tmp_path / "sweep" / job / "run.json").read_text())[0]["seed"] for job in ("0", "1")]
+    assert seeds == [0, 1]
+    assert [path.name for path in tmp_path.iterdir()] == ["sweep"]
+
+
+def test_a_sweep_under_torchrun_is_refused_with_the_way_to_do_it(run: Run, tmp_path: Path) -> None:
+    done = run("-m", "seed=0,1", cwd=tmp_path, launcher=TWO_PROCESSES)
+    assert done.returncode != 0
+    assert "cannot run under torchrun" in done.stderr, done.stderr[-1500:]

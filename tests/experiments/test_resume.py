@@ -4,7 +4,6 @@ import json
 import os
 import signal
 import subprocess
-import sys
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -14,9 +13,7 @@ import pytest
 import torch
 
 from flvlp.engine.log import cut_lines
-from tests.conftest import Run, environment
-
-TORCHRUN = (sys.executable, "-m", "torch.distributed.run", "--standalone", "--nproc-per-node", "2")
+from tests.conftest import ONE_PROCESS, TWO_PROCESSES, Run, environment
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any]:
@@ -51,11 +48,11 @@ def kill_after(command: list[str], folder: Path, step: int) -> None:
         os.killpg(process.pid, signal.SIGKILL)
 
 
-@pytest.mark.parametrize(("launcher", "step"), [((sys.executable,), 3), (TORCHRUN, 2)], ids=["one", "two"])
+@pytest.mark.parametrize(("launcher", "step"), [(ONE_PROCESS, 3), (TWO_PROCESSES, 2)], ids=["one", "two"])
 def test_a_killed_run_resumes_bit_for_bit(
     run: Run, command: Callable[..., list[str]], tmp_path: Path, launcher: tuple[str, ...], step: int
 ) -> None:
-    batch = "engine.batch_size=4" if launcher == TORCHRUN else "engine.batch_size=8"
+    batch = "engine.batch_size=4" if launcher == TWO_PROCESSES else "engine.batch_size=8"
     overrides = ("engine.checkpoint_every=1", "engine.keep_checkpoints=100", "encoder.text.dropout=0.1", batch)
     whole, killed = tmp_path / "whole", tmp_path / "killed"
     done = run(f"hydra.run.dir={whole}", *overrides, cwd=tmp_path, launcher=launcher)
@@ -68,6 +65,26 @@ def test_a_killed_run_resumes_bit_for_bit(
     assert reached < max(whole.glob("checkpoints/step_*.pt")).name, "killed too late to prove anything"
     different = differences(expected, got)
     assert not different, f"{len(different)} entries differ after resuming from {reached}, such as {different[:5]}"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("step", [1, 2, 4, 6, 9])
+def test_a_run_killed_at_any_step_resumes_bit_for_bit(
+    run: Run, command: Callable[..., list[str]], tmp_path: Path, step: int
+) -> None:
+    test_a_killed_run_resumes_bit_for_bit(run, command, tmp_path, ONE_PROCESS, step)
+
+
+def test_a_run_killed_before_its_first_regular_checkpoint_is_resumed(
+    run: Run, command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    kill_after(command(f"hydra.run.dir={folder}"), folder, 0)
+    done = run(f"resume={folder}", "engine.max_steps=2", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert last_checkpoint(folder)["state"]["step"] == 2
+    done = run(f"resume={folder}", "engine.max_steps=1", cwd=tmp_path)
+    assert done.returncode == 0 and "finished at step 2" in done.stderr, done.stderr[-2000:]
 
 
 def test_resume_refuses_what_would_be_another_run(run: Run, tmp_path: Path) -> None:

@@ -3,7 +3,7 @@
 import pytest
 import torch
 
-from tests.builders import encoder_config, image_config, make_batch, make_model
+from tests.builders import encoder_config, image_config, make_batch, make_model, rows_of
 
 BATCH = make_batch([True, False, True, True, False, True], is_valid=[True, True, False, True, True, True])
 
@@ -21,7 +21,7 @@ def test_pooled_features_of_the_batch_have_mean_zero_afterwards(adapter: str) ->
     model = make_model(encoder=encoder_config(lateral=image_config(adapter=adapter)))
     encoders = model.encoders.eval()
     before = spread(encoders.encode_views(BATCH).frontal[BATCH.is_valid])
-    encoders.center(BATCH)
+    encoders.center([rows_of(BATCH, [0, 1, 2]), rows_of(BATCH, [3, 4, 5])])
     views, report = encoders.encode_views(BATCH), encoders.encode_text(BATCH.tokens, BATCH.is_token).report
     fused = encoders.fuse(views.frontal, views.lateral, views.has_lateral)
     means = {
@@ -38,5 +38,5 @@ def test_pooled_features_of_the_batch_have_mean_zero_afterwards(adapter: str) ->
 
 def test_the_mode_is_kept_and_a_batch_without_lateral_is_taken() -> None:
     model = make_model().train()
-    model.encoders.center(make_batch([False, False, False]))
+    model.encoders.center([make_batch([False, False, False])])
     assert model.encoders.training

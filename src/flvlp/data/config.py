@@ -121,7 +121,7 @@ class MaskingConfig:
     """
 
     kind: str = "semantic"
-    rate: float | None = 0.15
+    rate: float | None = None
     replace: str = "mask"
     entity_rate: float = 0.75
     other_rate: float = 0.65
@@ -131,6 +131,11 @@ class MaskingConfig:
     def __post_init__(self) -> None:
         check_choice("masking.kind", self.kind, MASKING_KINDS)
         check_choice("masking.replace", self.replace, REPLACEMENTS)
+        if self.kind == "semantic" and self.rate is not None:
+            raise ValueError(
+                f"masking.rate: {self.rate} is not used by masking.kind=semantic; set entity_rate, other_rate and "
+                "no_entity_rate, or take masking=random"
+            )
         for key in ("rate", "entity_rate", "other_rate", "no_entity_rate"):
             value = getattr(self, key)
             if value is not None and not 0 < value <= 1:

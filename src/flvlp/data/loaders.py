@@ -58,23 +58,25 @@ class Loaders:
             )
         return self._loader(self._dataset(is_training=True), sampler, keeps_workers=self.num_workers > 0), sampler
 
-    def first_studies(self, count: int) -> Batch:
-        """Returns the first `count` training studies as one batch, the same on every rank, without random crops."""
-        dataset = self._dataset(is_training=False)
-        samples = [dataset[0, int(index)] for index in self.source.splits["train"][:count]]
-        return Collator(self.tokenizer.pad_id, self.image.crop)(samples)
+    def first_studies(self, count: int) -> DataLoader[Batch]:
+        """Returns a loader of the first `count` training studies, the same on every rank, without random crops."""
+        return self._loader(self._dataset(is_training=False), ShardSampler(self.source.splits["train"][:count]))
 
-    def validation(self, positions: np.ndarray) -> tuple[DataLoader[Batch], DataLoader[Batch]]:
+    def validation(self, positions: np.ndarray) -> tuple[DataLoader[Batch], DataLoader[Batch], np.ndarray]:
         """Returns two loaders of the same studies: with their own pictures, and with those of another study.
 
         Args:
             positions: (n,) int64 of the held-out studies of all ranks.
+
+        Returns:
+            both loaders, and (studies,) bool of the whole source: False for a study that found no other to swap with.
         """
         has_lateral = np.array([study.has_lateral for study in self.source.studies])
         sampler = ShardSampler(positions, self.rank, self.world_size)
         own = self._dataset(is_training=False)
-        shuffled = self._dataset(is_training=False, images_from=derange(has_lateral, positions))
-        return self._loader(own, sampler), self._loader(shuffled, sampler)
+        images_from = derange(has_lateral, positions)
+        shuffled = self._dataset(is_training=False, images_from=images_from)
+        return self._loader(own, sampler), self._loader(shuffled, sampler), images_from != np.arange(len(images_from))
 
     def _dataset(self, *, is_training: bool, images_from: np.ndarray | None = None) -> StudyDataset:
         return StudyDataset(

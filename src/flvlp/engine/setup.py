@@ -10,7 +10,7 @@ from flvlp import distributed
 from flvlp.engine import optim
 from flvlp.engine.checkpoint import Checkpoints, TrainState
 from flvlp.engine.config import EngineConfig
-from flvlp.engine.log import RunLog
+from flvlp.engine.log import RunLog, cut_lines
 from flvlp.engine.train import Criterion, Training
 from flvlp.types import TrainableModel
 
@@ -50,6 +50,8 @@ def set_up_training(
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
     state = checkpoints.load(model, optimizer, scaler) if is_resumed else TrainState()
+    skipped_path = folder / f"skipped-rank{distributed.rank()}.jsonl"
+    cut_lines(skipped_path, state.step)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
     log.info(
         "%.1f M trained parameters, %s", trained, "float32" if dtype is None else str(dtype).removeprefix("torch.")
@@ -66,7 +68,7 @@ def set_up_training(
         state=state,
         run_log=RunLog(folder, state.step),
         checkpoints=checkpoints,
-        skipped_path=folder / f"skipped-rank{distributed.rank()}.jsonl",
+        skipped_path=skipped_path,
         name_study=name_study,
         steps_per_epoch=steps_per_epoch,
     )

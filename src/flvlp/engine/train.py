@@ -182,7 +182,9 @@ class Meter:
 
     def add(self, terms: dict[str, Tensor], norm: Tensor, studies: int) -> None:
         """Adds one step's terms and gradient norm, and this rank's number of studies."""
-        for name, value in {**terms, "gradient_norm": norm}.items():
+        overflow = ~torch.isfinite(norm)  # fp16: the scaler left the step out
+        extra = {"gradient_norm": torch.where(overflow, 0.0, norm), "overflow": overflow}
+        for name, value in {**terms, **extra}.items():
             self.sums[name] = self.sums.get(name, 0) + value.float()
         self.steps += 1
         self.studies += studies
@@ -195,6 +197,7 @@ class Meter:
         stacked = torch.stack([self.sums[name] for name in names]) / self.steps
         means = distributed.sum_over_ranks(stacked) / distributed.world_size()
         values = dict(zip(names, means.tolist(), strict=True))
+        values["gradient_norm"] /= max(1 - values["overflow"], 1 / self.steps)
         if not math.isfinite(values["total"]):
             table = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
             raise FloatingPointError(

@@ -66,6 +66,8 @@ class LossConfig:
         for term in TERMS:
             if getattr(self, term).weight < 0:
                 raise ValueError(f"loss.{term}.weight: must not be negative, got {getattr(self, term).weight}")
+        if not self.active():
+            raise ValueError("loss: every term has weight 0; give at least one a weight, such as loss.itc.weight=1")
         for term in ("itc", "view_alignment", "prototype"):
             if getattr(self, term).temperature <= 0:
                 raise ValueError(f"loss.{term}.temperature: must be positive, got {getattr(self, term).temperature}")

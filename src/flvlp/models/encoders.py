@@ -1,5 +1,6 @@
 """The three encoders and the fused image side: all that a downstream task needs, saved on its own."""
 
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -146,23 +147,33 @@ class Encoders(nn.Module):
         )
 
     @torch.no_grad()
-    def center(self, batch: Batch) -> None:
-        """Shifts the new projections so that the pooled features of `batch` have mean zero.
+    def center(self, batches: Iterable[Batch]) -> None:
+        """Shifts the new projections so that the pooled features of some studies have mean zero.
 
-        Untrained, the pooled features of any two studies are nearly parallel, the contrastive gradient nearly zero, and
-        the other terms decide where training goes (docs/log.md). A data-dependent start, as in weight normalisation
-        (Salimans & Kingma 2016), removes the common part; nothing else changes.
+        Untrained, the pooled features of any two studies are nearly parallel and the contrastive gradient is nearly
+        zero (docs/log.md). A data-dependent start, as in weight normalisation (Salimans & Kingma 2016), removes the
+        common part; nothing else changes.
         """
         was_training = self.training
         self.eval()
-        views, report = self.encode_views(batch), self.encode_text(batch.tokens, batch.is_token).report
-        _last_bias(self.frontal.adapter).sub_(views.frontal[batch.is_valid].float().mean(dim=0))
-        if self.lateral is not None and bool(batch.has_lateral.any()):
-            _last_bias(self.lateral.adapter).sub_(views.lateral[batch.has_lateral].float().mean(dim=0))
-        self.text.projection.bias.sub_(report[batch.is_valid].float().mean(dim=0))
-        views = self.encode_views(batch)
-        fused = self.fuse(views.frontal, views.lateral, views.has_lateral)
-        self.fusion.mix.bias.sub_(fused[batch.is_valid].mean(dim=0))
+        parts = []
+        for batch in batches:
+            views, report = self.encode_views(batch), self.encode_text(batch.tokens, batch.is_token).report
+            kept = batch.is_valid
+            parts.append([views.frontal[kept], views.lateral[kept], report[kept], batch.has_lateral[kept]])
+        frontal, lateral, report, has_lateral = (torch.cat(part) for part in zip(*parts, strict=True))
+        frontal, lateral, report = frontal.float(), lateral.float(), report.float()
+        means = frontal.mean(dim=0), lateral[has_lateral].mean(dim=0), report.mean(dim=0)
+        _last_bias(self.frontal.adapter).sub_(means[0])
+        if self.lateral is None:  # shared with the frontal view, or none
+            means = means[0], means[0], means[2]
+        elif bool(has_lateral.any()):
+            _last_bias(self.lateral.adapter).sub_(means[1])
+        else:
+            means = means[0], torch.zeros_like(means[0]), means[2]
+        self.text.projection.bias.sub_(means[2])
+        fused = self.fuse(frontal - means[0], lateral - means[1], has_lateral)
+        self.fusion.mix.bias.sub_(fused.mean(dim=0))
         self.train(was_training)
 
     def checkpoint_activations(self) -> None:

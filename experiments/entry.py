@@ -114,14 +114,11 @@ def resumed_config(cfg: DictConfig, folder: Path) -> DictConfig:
     for key in FREE_ON_RESUME:  # what the command line leaves alone stays as it was, inside groups too
         OmegaConf.update(cfg, key, OmegaConf.select(saved, key))
     for key in keys:
-        if (
-            key not in FREE_ON_RESUME
-            and key != "experiment"
-            and OmegaConf.select(cfg, key) != OmegaConf.select(saved, key)
-        ):
+        asked, held = OmegaConf.select(cfg, key), OmegaConf.select(saved, key)
+        if key not in FREE_ON_RESUME and key != "experiment" and asked != held:
             raise ValueError(
-                f"resume: {key} is not what the run in {folder} was started with; leave it out, or start a new run "
-                f"(free to change: {', '.join(FREE_ON_RESUME[1:])})"
+                f"resume: {key}={asked} is not what the run in {folder} was started with ({held}); leave it out, or "
+                f"start a new run (free to change: {', '.join(FREE_ON_RESUME[1:])})"
             )
     return saved
 

@@ -53,7 +53,9 @@ def command(phantom_root: Path) -> Callable[..., list[str]]:
         names_data = any(override.startswith(("dataset=", "resume=")) for override in overrides)
         phantoms = () if names_data else (f"dataset.root={phantom_root}", *PHANTOMS)
         small = () if any(override.startswith("resume=") for override in overrides) else SMALL
-        return [*launcher, PRETRAIN, *phantoms, *small, *overrides]
+        flags = [override for override in overrides if override.startswith("-")]  # must come first
+        rest = [override for override in overrides if not override.startswith("-")]
+        return [*launcher, PRETRAIN, *flags, *phantoms, *small, *rest]
 
     return build
 

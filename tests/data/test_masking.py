@@ -17,7 +17,7 @@ WITHOUT_ENTITY = "The patient is doing well today."
 SEMANTIC = MaskingConfig()
 CONFIGS = {
     "semantic": SEMANTIC,
-    "random 15 %": MaskingConfig(kind="random"),
+    "random 15 %": MaskingConfig(kind="random", rate=0.15),
     "BERT": MaskingConfig(kind="random", replace="bert"),
     "equal rate": MaskingConfig(kind="random", rate=None),
 }

@@ -209,10 +209,10 @@ class Meter:
         values |= {f"lr/{group['name']}": group["lr"] for group in training.optimizer.param_groups}
         values |= {"studies_per_second": rate, "memory_gib": peak_memory_gib(), "skipped": state.skipped}
         training.run_log.write("train", state.step, state.epoch, values)
-        terms = "  ".join(f"{name} {values[name]:.3f}" for name in names)
+        terms = "  ".join(f"{name} {values[name]:.3f}" for name in names if name != "overflow" or values[name])
         last = min(training.schedule.total_steps, training.config.max_steps or training.schedule.total_steps)
         eta = format_seconds((last - state.step) * seconds / self.steps)
-        log.info("step %d/%d  %s  %.0f studies/s  ETA %s", state.step, last, terms, rate, eta)
+        log.info("step %d/%d  %s  %.3g studies/s  ETA %s", state.step, last, terms, rate, eta)
         self.sums, self.steps, self.studies, self.skipped, self.started = {}, 0, 0, 0, time.perf_counter()
         return {"loss": f"{values['total']:.3f}", "studies/s": f"{rate:.0f}", "ETA": eta}
 

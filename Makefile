@@ -4,6 +4,8 @@ PYTHON ?= python3
 NPROC ?= 1
 ARGS ?=
 LOGDIR ?= runs/pretrain
+DATASET ?= nih14
+ROOT ?= phantom
 
 BIN := $(VENV)/bin
 # One stamp for each state of the two files that decide what is installed: a second call installs nothing.
@@ -19,7 +21,7 @@ LAUNCH := $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain test test-slow check format tensorboard clean
+.PHONY: help setup pretrain prepare doctor test test-slow check format tensorboard clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
@@ -38,6 +40,12 @@ $(STAMP):
 
 pretrain: $(STAMP) ## pre-train; phantoms and tiny encoders unless ARGS says otherwise
 	$(LAUNCH) experiments/pretrain.py $(ARGS)
+
+prepare: $(STAMP) ## count a download and decode its pictures once: DATASET=nih14 ROOT=/data/nih
+	$(BIN)/python experiments/prepare.py dataset=$(DATASET) dataset.root=$(ROOT) $(ARGS)
+
+doctor: $(STAMP) ## say what is there and what is missing: DATASET=nih14 ROOT=/data/nih
+	@$(BIN)/python experiments/prepare.py action=doctor dataset=$(DATASET) dataset.root=$(ROOT) $(ARGS)
 
 test: $(STAMP) ## run the tests (minutes, no network)
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

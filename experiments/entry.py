@@ -10,13 +10,14 @@ from typing import TYPE_CHECKING, Any, TypeVar
 from hydra.core.hydra_config import HydraConfig
 from omegaconf import DictConfig, OmegaConf
 
-from flvlp.data.config import DATASET_CONFIGS, DatasetConfig, ImageConfig
+from flvlp.data.config import ImageConfig
+from flvlp.data.readers.config import DATASET_CONFIGS, DatasetConfig, FilesConfig
 from flvlp.models.config import TextEncoderConfig
 
 if TYPE_CHECKING:
+    from flvlp.data.studies import StudySource
     from flvlp.data.tokenizer import ReportTokenizer
     from flvlp.engine.log import RunLog
-    from flvlp.types import StudySource
 
 log = logging.getLogger(__name__)
 
@@ -89,6 +90,9 @@ FREE_ON_RESUME = (
     "dataset.root",
     "dataset.workers",
     "dataset.on_error",
+    "dataset.cache",
+    "dataset.cache_root",
+    "dataset.standin_root",
 )
 
 
@@ -112,7 +116,7 @@ def resumed_config(cfg: DictConfig, folder: Path) -> DictConfig:
     for key in set(keys) & set(FREE_ON_RESUME):
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
     for key in FREE_ON_RESUME:  # what the command line leaves alone stays as it was, inside groups too
-        OmegaConf.update(cfg, key, OmegaConf.select(saved, key))
+        OmegaConf.update(cfg, key, OmegaConf.select(saved, key), force_add=True)
     for key in keys:
         asked, held = OmegaConf.select(cfg, key), OmegaConf.select(saved, key)
         if key not in FREE_ON_RESUME and key != "experiment" and asked != held:
@@ -123,25 +127,46 @@ def resumed_config(cfg: DictConfig, folder: Path) -> DictConfig:
     return saved
 
 
-def read_source(config: DatasetConfig) -> "StudySource":
-    """Lists the studies on every rank; rank 0 goes first, so that what is made once is made once."""
+def read_source(config: DatasetConfig, long_side: int, *, needs_reports: bool = False) -> "StudySource":
+    """Lists the studies on every rank; rank 0 goes first, so that what is made once is made once.
+
+    Args:
+        config: of the data set.
+        long_side: of the pictures in pixels; a pixel cache of this size is used as `config.cache` says.
+        needs_reports: whether a data set without reports is of no use.
+
+    Raises:
+        ValueError: reports are needed and there are none; and what the readers raise.
+    """
     from flvlp import distributed
-    from flvlp.data.sources import build_source
+    from flvlp.data.pixel_cache import use_cache
+    from flvlp.data.readers.build import build_source
+    from flvlp.data.readers.files import FileSource
 
     if not distributed.is_main():
         distributed.barrier()
     source = build_source(config)
     if distributed.is_main():
         distributed.barrier()
+    if needs_reports and not any(study.report for study in source.studies):
+        raise ValueError(
+            f"dataset.name: {config.name} has no reports, and pre-training needs them; choose one of: phantom, pairs, "
+            "iu_xray, mimic_cxr"
+        )
+    if isinstance(source, FileSource) and isinstance(config, FilesConfig):
+        use_cache(source, config, long_side)
     laterals = sum(study.has_lateral for study in source.studies)
     parts = ", ".join(f"{name} {len(positions)}" for name, positions in source.splits.items())
-    log.info("%s: %d studies (%s), %d with a lateral", config.name, len(source.studies), parts, laterals)
+    log.info(
+        "%s: %d studies, %d with a lateral; split %s: %s",
+        *(config.name, len(source.studies), laterals, source.split_name, parts),
+    )
     return source
 
 
 def name_of(config: DatasetConfig, source: "StudySource") -> Callable[[int], str]:
     """Returns how a study may be named in logs: its id and row, or a salted hash and the row."""
-    from flvlp.data.files import hides_ids, shown
+    from flvlp.data.readers.tables import hides_ids, shown
 
     def name_study(index: int) -> str:
         study = source.studies[index]

@@ -34,10 +34,10 @@ from flvlp.models.config import NONE, EncoderConfig, HeadsConfig
 
 if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a misspelt key must not wait for them
     from flvlp.data.loaders import Loaders
+    from flvlp.data.studies import StudySource
     from flvlp.data.tokenizer import ReportTokenizer
     from flvlp.engine.train import Training
     from flvlp.models.flvlp import FLVLP
-    from flvlp.types import StudySource
     from flvlp.validation import HeldOut
 
 log = logging.getLogger(__name__)
@@ -95,7 +95,7 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
         raise ValueError(f"hydra.run.dir: {folder} already holds a run; set resume={folder}, or take another folder")
 
     # ---- data ----
-    source = read_source(args.dataset)
+    source = read_source(args.dataset, args.encoder.resize, needs_reports=True)
     saved = folder / "tokenizer" if args.resume else None
     tokenizer = find_tokenizer(args.encoder.text, source, saved, args.init_from, args.dataset.credentialed)
     loaders = make_loaders(args, source, tokenizer)
@@ -178,7 +178,7 @@ def hold_out(args: Args, loaders: "Loaders") -> "HeldOut | None":
         return None
     own, shuffled, is_swapped = loaders.validation(source.splits["validation"])
     patients = [study.patient_id for study in source.studies]
-    return HeldOut(own, shuffled, is_swapped, patients, labels=getattr(source, "labels", None))
+    return HeldOut(own, shuffled, is_swapped, patients, source.labels.values if source.labels else None)
 
 
 def build_model(args: Args, vocab_size: int) -> "FLVLP":

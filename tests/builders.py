@@ -9,10 +9,11 @@ import torch
 from torch import Tensor
 
 from flvlp.data.images import ImageReadError
+from flvlp.data.studies import Boxes, Labels, Masks, Study
 from flvlp.data.tokenizer import ReportTokenizer, train_tokenizer
 from flvlp.models.config import EncoderConfig, HeadsConfig, ImageEncoderConfig, TextEncoderConfig
 from flvlp.models.flvlp import FLVLP
-from flvlp.types import Batch, Counts, Study
+from flvlp.types import Batch, Counts
 
 PAD, CLS, SEP, MASK, FIRST_PIECE, VOCABULARY = 0, 2, 3, 4, 5, 40
 CROP, WIDTH = 16, 32
@@ -199,6 +200,10 @@ class HandMadeSource:
             for i in range(size)
         ]
         self.splits = {"train": np.arange(size)}
+        self.split_name = "hand-made"
+        self.labels: Labels | None = None
+        self.boxes: Boxes | None = None
+        self.masks: Masks | None = None
         self.unreadable = unreadable
 
     def frontal(self, index: int) -> np.ndarray:

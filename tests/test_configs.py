@@ -12,7 +12,9 @@ from pretrain import Args
 
 CONF = Path(__file__).parents[1] / "conf"
 GROUPS = [
-    f"{path.parent.relative_to(CONF)}={path.stem}" for path in sorted(CONF.glob("*/**/*.yaml")) if path.parent != CONF
+    f"{path.parent.relative_to(CONF)}={path.stem}"
+    for path in sorted(CONF.glob("*/**/*.yaml"))
+    if path.parent not in (CONF, CONF / "dataset" / "base")  # what the data sets have in common is no choice
 ]
 
 
@@ -68,7 +70,7 @@ def test_weight_0_switches_a_term_off(term: str) -> None:
         ("masking.kind=none", "semantic, random"),
         ("masking.rate=1.5", "masking.rate"),
         ("dataset.on_error=ignore", "raise, skip"),
-        ("dataset.name=mimic", "phantom, pairs, iu_xray"),
+        ("dataset.name=mimic", "phantom, pairs, mimic_cxr, iu_xray"),
         ("loss.view_alignment.negatives=images", "words, laterals"),
         ("loss.itc.weight=-1", "loss.itc.weight"),
         ("engine.batch_size=0", "engine.batch_size"),

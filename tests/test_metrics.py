@@ -133,3 +133,24 @@ def test_purity_counts_whole_label_sets() -> None:
     for clusters, expected in (([0, 0, 0, 0], 0.5), ([0, 1, 0, 1], 1.0), ([0, 1, 2, 3], 1.0)):
         found = metrics.purity(np.array(clusters), labels)
         assert found == expected, f"clusters {clusters}: purity {found}, expected {expected}"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_auroc_is_the_share_of_pairs_in_order_and_leaves_missing_labels_out(seed: int) -> None:
+    generator = np.random.default_rng(seed)
+    labels = generator.choice([0.0, 1.0, np.nan], size=(3 * seed + 2, 3))
+    scores = np.round(generator.normal(size=labels.shape), 1)  # with ties
+    for column, area in enumerate(metrics.auroc(labels, scores)):
+        positive, negative = (scores[labels[:, column] == value, column] for value in (1, 0))
+        if len(positive) and len(negative):
+            difference = positive[:, None] - negative[None, :]
+            assert area == pytest.approx(((difference > 0) + 0.5 * (difference == 0)).mean())
+        else:
+            assert np.isnan(area), "a class with one label only must be reported as such"
+
+
+def test_auroc_refuses_scores_that_are_no_numbers_or_do_not_fit() -> None:
+    with pytest.raises(ValueError, match="1 scores are not finite"):
+        metrics.auroc(np.array([[1.0], [0.0]]), np.array([[np.nan], [0.0]]))
+    with pytest.raises(ValueError, match=r"\(2, 1\), scores of shape \(2, 2\)"):
+        metrics.auroc(np.zeros((2, 1)), np.zeros((2, 2)))

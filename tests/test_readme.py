@@ -1,4 +1,4 @@
-"""The README is true: its tree is the disk's, and the files it links exist."""
+"""The README is true: its tree is that of the disk, and the files it links exist."""
 
 import re
 from pathlib import Path
@@ -7,11 +7,21 @@ ROOT = Path(__file__).parents[1]
 README = (ROOT / "README.md").read_text()
 
 
-def test_the_tree_names_every_source_file_once_and_no_other() -> None:
-    named = re.findall(r"^((?:src/flvlp|experiments)/\S+\.py)\s", README, flags=re.MULTILINE)
-    here = [*(ROOT / "src" / "flvlp").rglob("*.py"), *(ROOT / "experiments").glob("*.py")]
-    on_disk = sorted(str(path.relative_to(ROOT)) for path in here)
-    assert sorted(named) == on_disk, f"only in one of them: {set(named) ^ set(on_disk)}"
+def test_the_tree_names_every_folder_and_every_file_beside_them_and_no_other() -> None:
+    named = re.findall(r"^((?:src/flvlp|experiments)/\S+)\s", README, flags=re.MULTILINE)
+    folders = {path.parent for path in (ROOT / "src" / "flvlp").rglob("*.py")} - {ROOT / "src" / "flvlp"}
+    files = [*(ROOT / "src" / "flvlp").glob("[!_]*.py"), *(ROOT / "experiments").glob("*.py")]
+    on_disk = {f"{path.relative_to(ROOT)}/" for path in folders} | {str(path.relative_to(ROOT)) for path in files}
+    assert len(named) == len(set(named))
+    assert set(named) == on_disk, f"only in one of them: {set(named) ^ on_disk}"
+
+
+def test_the_first_line_of_every_file_says_what_it_is() -> None:
+    files = [*(ROOT / "src" / "flvlp").rglob("*.py"), *(ROOT / "experiments").glob("*.py")]
+    silent = [
+        str(path.relative_to(ROOT)) for path in files if path.read_text() and not path.read_text().startswith('"""')
+    ]
+    assert not silent, f"no docstring: {silent}"
 
 
 def test_every_linked_file_exists() -> None:

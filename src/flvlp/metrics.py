@@ -106,9 +106,38 @@ def purity(clusters: np.ndarray, labels: np.ndarray) -> float:
 
     Args:
         clusters: (n,) integers.
-        labels: (n, C) 0 or 1.
+        labels: (n, C) 0 or 1; what is missing (NaN) counts as a value of its own.
     """
-    _, label_set = np.unique(labels, axis=0, return_inverse=True)
+    _, label_set = np.unique(np.nan_to_num(labels.astype(np.float32), nan=-1.0), axis=0, return_inverse=True)
     table = np.zeros((clusters.max() + 1, label_set.max() + 1), dtype=np.int64)
     np.add.at(table, (clusters, label_set.reshape(-1)), 1)
     return float(table.max(axis=1).sum() / len(clusters))
+
+
+def auroc(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Computes the area under the ROC curve of each class, over the studies whose label is known.
+
+    Args:
+        labels: (N, C) 1, 0, or NaN where it is not known.
+        scores: (N, C), higher for the class; any scale.
+
+    Returns:
+        (C,) float64 in [0, 1]; NaN for a class without both a positive and a negative, so that it is reported and not
+        averaged (`np.nanmean` is the macro AUROC).
+
+    Raises:
+        ValueError: labels and scores of different shapes, or a score that is no number.
+    """
+    from sklearn.metrics import roc_auc_score  # takes a second; pre-training never needs it
+
+    if labels.shape != scores.shape:
+        raise ValueError(f"auroc: labels of shape {labels.shape}, scores of shape {scores.shape}; both are (N, C)")
+    if not np.isfinite(scores).all():
+        raise ValueError(f"auroc: {np.sum(~np.isfinite(scores))} scores are not finite; the model diverged")
+    areas = np.full(labels.shape[1], np.nan)
+    for column in range(labels.shape[1]):
+        is_known = ~np.isnan(labels[:, column])
+        known = labels[is_known, column]
+        if known.any() and not known.all():
+            areas[column] = roc_auc_score(known, scores[is_known, column])
+    return areas

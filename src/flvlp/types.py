@@ -1,55 +1,14 @@
-"""Every shape that crosses a module border, in one file.
+"""Every shape that goes from the data to the model, the losses and the loop, in one file.
 
 Letters: B studies per rank, M of them with a lateral view, P patches, T tokens, D joint width, K prototypes,
 H W pixels, N masked pieces of the micro-batch, k lateral negatives.
 """
 
-from collections.abc import Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
-import numpy as np
 import torch
 from torch import Tensor
-
-
-@dataclass(frozen=True, slots=True)
-class Study:
-    """One study as a reader lists it; pixels are read later, through its `StudySource`.
-
-    Attributes:
-        study_id: unique in its data set.
-        patient_id: splits keep a patient in one part.
-        report: the text the tokenizer sees; the IMPRESSION comes first, so that truncation cuts FINDINGS.
-        has_lateral: said by the data set, never guessed from pixels.
-        row: 1-based line of the source file (the header is line 1), 0 for data that has no file.
-    """
-
-    study_id: str
-    patient_id: str
-    report: str
-    has_lateral: bool
-    row: int = 0
-
-
-class StudySource(Protocol):
-    """What every reader offers: studies, how they are split, and their pixels.
-
-    Attributes:
-        studies: all studies, in the order of the source.
-        splits: part name (`train`, `validation`, maybe `test`) -> positions in `studies`, (n,) int64.
-    """
-
-    studies: Sequence[Study]
-    splits: dict[str, np.ndarray]
-
-    def frontal(self, index: int) -> np.ndarray:
-        """Returns the frontal view of study `index`, (H, W) uint8, 0-255, air dark."""
-        ...
-
-    def lateral(self, index: int) -> np.ndarray:
-        """Returns the lateral view of study `index`, (H, W) uint8, 0-255; only for a study that has one."""
-        ...
 
 
 @dataclass(frozen=True, slots=True)

@@ -14,9 +14,10 @@ from torch.utils.data import Dataset
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.data.images import ImageReadError
 from flvlp.data.masking import mask_report
+from flvlp.data.studies import StudySource
 from flvlp.data.tokenizer import ReportTokenizer
 from flvlp.data.transforms import crop_view
-from flvlp.types import Batch, StudySource
+from flvlp.types import Batch
 
 # Streams of chance of one (seed, epoch, study): a new use takes a new number, so that it moves no other.
 _CROP_STREAM, _MASK_STREAM = 0, 1

@@ -1,29 +1,31 @@
 """Reads a radiograph of any usual format into 8-bit grey: PNG, JPEG, DICOM."""
 
 import struct
+from collections.abc import Callable
 from pathlib import Path
-from typing import Any
+from typing import TypeVar
 
 import numpy as np
 import pydicom
-from PIL import Image, ImageOps, UnidentifiedImageError
+from PIL import ExifTags, Image, ImageOps, UnidentifiedImageError
 from pydicom.encaps import get_frame
-from pydicom.multival import MultiValue
-from pydicom.pixels import apply_modality_lut, apply_voi, pixel_array
+from pydicom.pixels import pixel_array
 from pydicom.uid import ExplicitVRLittleEndian, ImplicitVRLittleEndian
 
+from flvlp.data.grey import displayed, stretched
+
+T = TypeVar("T")
 # The largest radiographs have 15 million pixels (4,300 x 3,500); far more is a damaged or hostile header. Pillow
 # warns at 89 million.
 MAX_PIXELS = 80_000_000
-# Of the pixels of a picture with more than 8 bits, this share at either end may be clipped: lead markers, dead pixels.
-CLIPPED_SHARE = 0.001
 
 _DEFLATED = "1.2.840.10008.1.2.1.99"
 _PNG_SIGNATURE = b"\x89PNG\r\n\x1a\n"
+_TURNED_ON_ITS_SIDE = (5, 6, 7, 8)  # of the EXIF orientations
 
 
 class ImageReadError(ValueError):
-    """The one exception of `read_image`.
+    """The one exception of `read_image` and `image_size`.
 
     Survives pickling, and torch's re-raising from a worker with the message alone (which loses the attributes).
 
@@ -62,13 +64,28 @@ def read_image(path: str | Path) -> np.ndarray:
         ImageReadError: on every failure, among them: no such file, an unknown format, a truncated file, several
             frames, more than `MAX_PIXELS` pixels. The message names the path and the cause.
     """
-    path = Path(path)
+    return np.ascontiguousarray(_guarded(Path(path), _read_dicom, _read_picture))
+
+
+def image_size(path: str | Path) -> tuple[int, int]:
+    """Returns the (width, height) in pixels of what `read_image` gives; reads the header and decodes nothing.
+
+    A file whose pixels are damaged has a size here all the same. The EXIF orientation counts, but that of a PNG only
+    where it stands before the pixels, as is usual.
+
+    Raises:
+        ImageReadError: on every failure to read the header, with the limits of `read_image`.
+    """
+    return _guarded(Path(path), _dicom_size, _picture_size)
+
+
+def _guarded(path: Path, dicom: Callable[[Path, bytes], T], picture: Callable[[Path, bytes], T]) -> T:
+    """Hands the file and its first bytes to the one that knows its format."""
     try:
         with path.open("rb") as file:
             head = file.read(132)
         is_dicom = head[128:] == b"DICM" or (path.suffix.lower() in (".dcm", ".dicom") and not _is_picture(head))
-        pixels = _read_dicom(path, head) if is_dicom else _read_picture(path, head)
-        return np.ascontiguousarray(pixels)
+        return dicom(path, head) if is_dicom else picture(path, head)
     # Decoders raise whatever their C library or a damaged header leads to; the caller gets one class.
     except Exception as error:
         cause = _cause(error, path)
@@ -94,19 +111,36 @@ def _check_size(width: int, height: int) -> None:
         raise ValueError(f"{width} x {height} pixels; the picture is empty")
 
 
-def _read_picture(path: Path, head: bytes) -> np.ndarray:
+def _open_picture(path: Path, head: bytes) -> Image.Image:
     # Byte 24 of a PNG is the bit depth, byte 25 the colour type: 0 is grey alone.
     if head.startswith(_PNG_SIGNATURE) and len(head) > 25 and head[24] == 16 and head[25] != 0:
         raise ValueError("16-bit PNG with colour or alpha; save it as 16-bit grey or with 8 bits")
-    with Image.open(path, formats=("PNG", "JPEG")) as opened:
-        _check_size(*opened.size)
-        frames = getattr(opened, "n_frames", 1)
-        if frames > 1:
-            raise ValueError(f"{frames} frames; one picture a file is read")
+    return Image.open(path, formats=("PNG", "JPEG"))
+
+
+def _check_picture(opened: Image.Image) -> None:
+    _check_size(*opened.size)
+    frames = getattr(opened, "n_frames", 1)
+    if frames > 1:
+        raise ValueError(f"{frames} frames; one picture a file is read")
+
+
+def _picture_size(path: Path, head: bytes) -> tuple[int, int]:
+    with _open_picture(path, head) as opened:
+        _check_picture(opened)
+        # That of the base class: a PNG's own `getexif` decodes the pixels, to look behind them.
+        orientation = Image.Image.getexif(opened).get(ExifTags.Base.Orientation)
+        width, height = opened.size
+        return (height, width) if orientation in _TURNED_ON_ITS_SIDE else (width, height)
+
+
+def _read_picture(path: Path, head: bytes) -> np.ndarray:
+    with _open_picture(path, head) as opened:
+        _check_picture(opened)
         opened.load()
         image: Image.Image = ImageOps.exif_transpose(opened)
         if image.mode.startswith(("I", "F")):
-            return _stretched(np.asarray(image))
+            return stretched(np.asarray(image))
         if image.mode == "P" and "transparency" in image.info:
             image = image.convert("RGBA")
         if image.mode not in ("L", "1", "LA"):
@@ -114,18 +148,28 @@ def _read_picture(path: Path, head: bytes) -> np.ndarray:
         return np.asarray(image.getchannel("L") if image.mode == "LA" else image.convert("L"))
 
 
-def _read_dicom(path: Path, head: bytes) -> np.ndarray:
+def _open_dicom(path: Path, head: bytes, is_header_only: bool = False) -> pydicom.Dataset:
     if head[128:] == b"DICM":
         syntax = str(pydicom.filereader.read_file_meta_info(path).get("TransferSyntaxUID", ""))
         if syntax == _DEFLATED:  # the whole data set would be inflated before its size is known
             raise ValueError("deflated transfer syntax; save it uncompressed or with a JPEG syntax")
-    dataset = pydicom.dcmread(path, force=True)
-    if "PixelData" not in dataset:
+    dataset = pydicom.dcmread(path, force=True, stop_before_pixels=is_header_only)
+    if ("Columns" if is_header_only else "PixelData") not in dataset:
         raise ValueError("no pixel data, or not a DICOM file")
     _check_size(int(dataset.Columns), int(dataset.Rows))
     frames = int(dataset.get("NumberOfFrames") or 1)
     if frames > 1:
         raise ValueError(f"{frames} frames; one picture a file is read")
+    return dataset
+
+
+def _dicom_size(path: Path, head: bytes) -> tuple[int, int]:
+    dataset = _open_dicom(path, head, is_header_only=True)
+    return int(dataset.Columns), int(dataset.Rows)
+
+
+def _read_dicom(path: Path, head: bytes) -> np.ndarray:
+    dataset = _open_dicom(path, head)
     if "TransferSyntaxUID" not in dataset.file_meta:  # a data set without the file header
         is_implicit = dataset.original_encoding[0]
         dataset.file_meta.TransferSyntaxUID = ImplicitVRLittleEndian if is_implicit else ExplicitVRLittleEndian
@@ -140,7 +184,7 @@ def _read_dicom(path: Path, head: bytes) -> np.ndarray:
         if stored.dtype != np.uint8:
             raise ValueError(f"colour with {dataset.BitsStored} bits; 8-bit colour or grey is read")
         return np.asarray(Image.fromarray(stored).convert("L"))
-    grey = _displayed(stored, dataset)
+    grey = displayed(stored, dataset)
     return 255 - grey if interpretation == "MONOCHROME1" else grey
 
 
@@ -170,70 +214,3 @@ def _codestream_size(frame: bytes) -> tuple[int, int] | None:
         is_fill = marker == 0xFF
         position += 1 if is_fill else 2 + int.from_bytes(frame[position + 2 : position + 4])
     return None
-
-
-def _displayed(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray:
-    """Applies the modality and VOI transformations to stored values, (H, W) -> (H, W) uint8."""
-    values = stored
-    rescale = tuple(_first(dataset.get(key)) for key in ("RescaleSlope", "RescaleIntercept"))
-    if dataset.get("ModalityLUTSequence") or (None not in rescale and rescale != (1, 0)):
-        values = apply_modality_lut(stored, dataset)
-    lut = dataset.get("VOILUTSequence")
-    if lut:
-        top = 2.0 ** int(lut[0].LUTDescriptor[2]) - 1
-        return _to_uint8(apply_voi(np.rint(values).astype(np.int64), dataset), 0.0, top)
-    window = _windowed(values, dataset)
-    if window is not None:
-        return window
-    if values is stored and stored.dtype == np.uint8 and int(dataset.BitsStored) == 8:
-        return stored
-    return _stretched(values, _is_padding(stored, dataset))
-
-
-def _windowed(values: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
-    """Applies the first window (DICOM PS3.3 C.11.2.1), (H, W) uint8; None when there is none of use."""
-    center, width = (_first(dataset.get(key)) for key in ("WindowCenter", "WindowWidth"))
-    function = str(dataset.get("VOILUTFunction") or "LINEAR")
-    if center is None or width is None or width < 1:
-        return None
-    distance = values.astype(np.float32) - center
-    if function == "SIGMOID":
-        grey = 255 / (1 + np.exp(np.clip(-4 * distance / width, -80, 80)))
-    elif function == "LINEAR_EXACT":
-        grey = (distance / width + 0.5) * 255
-    else:
-        grey = ((distance + 0.5) / max(width - 1, 1e-6) + 0.5) * 255
-    windowed = _to_uint8(grey, 0.0, 255.0)
-    return windowed if windowed.min() < windowed.max() else None
-
-
-def _first(value: Any) -> float | None:
-    if value is None or value == "":
-        return None
-    return float(value[0]) if isinstance(value, MultiValue) else float(value)
-
-
-def _is_padding(stored: np.ndarray, dataset: pydicom.Dataset) -> np.ndarray | None:
-    padding = dataset.get("PixelPaddingValue")
-    if padding is None:
-        return None
-    low, high = sorted((int(padding), int(dataset.get("PixelPaddingRangeLimit", padding))))
-    return (stored >= low) & (stored <= high)
-
-
-def _stretched(values: np.ndarray, is_padding: np.ndarray | None = None) -> np.ndarray:
-    """Maps the range of the picture, less `CLIPPED_SHARE` at either end, to 0-255; (H, W) -> (H, W) uint8."""
-    counted = values.ravel() if is_padding is None or is_padding.all() else values[~is_padding]
-    ordered = np.sort(counted[:: max(1, counted.size // 1_000_000)])  # a million pixels tell the range
-    skipped = int(CLIPPED_SHARE * ordered.size)
-    low, high = float(ordered[skipped]), float(ordered[-1 - skipped])
-    if low == high:
-        low, high = float(counted.min()), float(counted.max())
-    return _to_uint8(values, low, high)
-
-
-def _to_uint8(values: np.ndarray, low: float, high: float) -> np.ndarray:
-    if low == high:
-        return np.zeros(values.shape, dtype=np.uint8)
-    scaled = (values.astype(np.float32) - low) * (255 / (high - low))
-    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)

@@ -10,8 +10,9 @@ from torch.utils.data import DataLoader
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.data.dataset import Collator, StudyDataset, derange
 from flvlp.data.sampler import EpochSampler, ShardSampler
+from flvlp.data.studies import StudySource
 from flvlp.data.tokenizer import ReportTokenizer
-from flvlp.types import Batch, StudySource
+from flvlp.types import Batch
 
 log = logging.getLogger(__name__)
 

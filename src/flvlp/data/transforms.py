@@ -6,6 +6,28 @@ from PIL import Image
 from flvlp.data.config import ImageConfig
 
 
+def scaled_size(shape: tuple[int, ...], side: int) -> tuple[int, int]:
+    """Returns height and width in pixels of a picture of `shape` (H, W) whose long side is scaled to `side`."""
+    height, width = shape
+    scale = side / max(height, width)
+    return max(1, round(height * scale)), max(1, round(width * scale))
+
+
+def shrink(image: np.ndarray, side: int) -> np.ndarray:
+    """Scales the long side down to `side`; a picture that is no larger comes back as it is.
+
+    What a pixel cache keeps: `fit_square(shrink(image, side), side)` is `fit_square(image, side)`, bit by bit.
+
+    Args:
+        image: (H, W) uint8, 0-255.
+        side: pixels.
+
+    Returns:
+        (h, w) uint8, max(h, w) <= side.
+    """
+    return _resize(image, *scaled_size(image.shape, side)) if max(image.shape) > side else image
+
+
 def fit_square(image: np.ndarray, side: int) -> np.ndarray:
     """Scales the long side to `side` and zero-pads the short one evenly.
 
@@ -16,16 +38,49 @@ def fit_square(image: np.ndarray, side: int) -> np.ndarray:
     Returns:
         (side, side) uint8. A picture that already has this size comes back as it is.
     """
-    height, width = image.shape
-    if (height, width) == (side, side):
-        return image
-    scale = side / max(height, width)
-    new_height, new_width = max(1, round(height * scale)), max(1, round(width * scale))
-    resized = Image.fromarray(image).resize((new_width, new_height), Image.Resampling.BILINEAR)
+    height, width = scaled_size(image.shape, side)
+    resized = image if image.shape == (height, width) else _resize(image, height, width)
+    if resized.shape == (side, side):
+        return resized
     square = np.zeros((side, side), dtype=np.uint8)
-    top, left = (side - new_height) // 2, (side - new_width) // 2
-    square[top : top + new_height, left : left + new_width] = np.asarray(resized)
+    top, left = (side - height) // 2, (side - width) // 2
+    square[top : top + height, left : left + width] = resized
     return square
+
+
+def fit_mask(mask: np.ndarray, side: int) -> np.ndarray:
+    """Brings a mask to the square of its picture (`fit_square`); a pixel more than half inside is inside.
+
+    Args:
+        mask: (H, W) bool that covers a picture of the same proportions, at any scale.
+        side: pixels.
+
+    Returns:
+        (side, side) bool.
+    """
+    return fit_square(mask.astype(np.uint8) * 255, side) > 127
+
+
+def fit_boxes(boxes: np.ndarray, height: int, width: int, side: int) -> np.ndarray:
+    """Brings boxes to the square of their picture (`fit_square`).
+
+    Args:
+        boxes: (n, 4) left, top, width, height as shares of the picture's width and height (`Boxes.values`).
+        height, width: of the picture in pixels, or of any copy with the same proportions.
+        side: pixels.
+
+    Returns:
+        (n, 4) float32 left, top, right, bottom in pixels of the square.
+    """
+    new_height, new_width = scaled_size((height, width), side)
+    size = np.array([new_width, new_height], dtype=np.float32)
+    offset = np.array([(side - new_width) // 2, (side - new_height) // 2], dtype=np.float32)
+    first, extent = boxes[:, :2] * size + offset, boxes[:, 2:] * size
+    return np.concatenate([first, first + extent], axis=1).astype(np.float32)
+
+
+def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
+    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def crop_view(image: np.ndarray, config: ImageConfig, generator: np.random.Generator | None) -> np.ndarray:

@@ -37,13 +37,14 @@ class PhantomPlan:
 
 @dataclass(frozen=True, slots=True)
 class MadePhantom:
-    """One made study: uint8 pictures (S, S), pneumothorax mask (S, S) bool, opacity boxes in pixels, report text."""
+    """One made study: uint8 pictures (S, S), pneumothorax mask (S, S) bool, boxes as in `Rendering`, report text."""
 
     plan: PhantomPlan
     frontal: np.ndarray
     lateral: np.ndarray | None
     pneumothorax_mask: np.ndarray
     opacity_boxes: tuple[Box, ...]
+    finding_boxes: dict[str, tuple[tuple[str, Box], ...]]
     report: str
 
 
@@ -77,7 +78,9 @@ def make_study(plan: PhantomPlan, seed: int, size: int) -> MadePhantom:
     generator = np.random.default_rng([seed, _REPORT, plan.patient, plan.visit])
     report = write_report(plan.findings, generator, plan.has_lateral)
     lateral = made.lateral if plan.has_lateral else None
-    return MadePhantom(plan, made.frontal, lateral, made.pneumothorax_mask, made.opacity_boxes, report)
+    return MadePhantom(
+        *(plan, made.frontal, lateral, made.pneumothorax_mask, made.opacity_boxes, made.finding_boxes, report)
+    )
 
 
 def make_chunk(arguments: tuple[list[PhantomPlan], int, int]) -> list[MadePhantom]:
@@ -87,8 +90,8 @@ def make_chunk(arguments: tuple[list[PhantomPlan], int, int]) -> list[MadePhanto
 
 
 def label_matrix(plans: list[PhantomPlan]) -> np.ndarray:
-    """Returns labels (N, C) uint8, 1 where a study shows `FINDING_NAMES[c]`."""
-    labels = np.zeros((len(plans), len(FINDING_NAMES)), dtype=np.uint8)
+    """Returns labels (N, C) float32, 1 where a study shows `FINDING_NAMES[c]`."""
+    labels = np.zeros((len(plans), len(FINDING_NAMES)), dtype=np.float32)
     for plan in plans:
         for finding in plan.findings:
             labels[plan.index, FINDING_NAMES.index(finding.name)] = 1

@@ -4,39 +4,63 @@ import hashlib
 import json
 import logging
 import os
-import shutil
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
-from dataclasses import asdict
+from dataclasses import asdict, dataclass
 from multiprocessing import get_context
 from pathlib import Path
 
 import numpy as np
 from tqdm import tqdm
 
-from flvlp.data.config import PhantomConfig
-from flvlp.data.phantom.findings import FINDING_NAMES
+from flvlp.data.phantom.findings import FINDING_NAMES, Finding
 from flvlp.data.phantom.making import MadePhantom, PhantomPlan, chunks, label_matrix, make_chunk, plan_studies
+from flvlp.data.phantom.making_once import make_once
+from flvlp.data.phantom.rendering import Box
+from flvlp.data.readers.config import PhantomConfig
 from flvlp.data.reports import compose_report, split_sections
-from flvlp.data.splits import split_by_patient
-from flvlp.types import Study
+from flvlp.data.splits.patients import split_by_patient
+from flvlp.data.studies import Boxes, Labels, Masks, Study
 
 log = logging.getLogger(__name__)
 
 CHUNK = 25  # studies a worker makes at a time
+OPACITY = "opacity"
+
+
+@dataclass(frozen=True)
+class PneumothoraxMasks:
+    """Where the frontal views show a pneumothorax; `flvlp.data.studies.Masks`.
+
+    Attributes:
+        masks: (n, S, S) bool, of the studies that show one.
+        rows: of each study, its row in `masks`, None without a pneumothorax.
+    """
+
+    masks: np.ndarray
+    rows: Sequence[int | None]
+
+    def of(self, index: int) -> np.ndarray:
+        """Returns the mask of study `index`, (S, S) bool."""
+        row = self.rows[index]
+        return np.zeros(self.masks.shape[1:], dtype=bool) if row is None else np.asarray(self.masks[row])
 
 
 class PhantomSource:
-    """Phantom studies; implements `flvlp.types.StudySource`.
+    """Phantom studies; implements `flvlp.data.studies.StudySource`.
 
     Attributes:
-        studies, splits: see `StudySource`; split by patient.
-        labels: (N, C) uint8, C findings in the order of `label_names`.
-        opacity_boxes: of each study, (x, y, width, height) in frontal pixels.
+        studies, splits, split_name: see `StudySource`; split by patient.
+        labels: of the C findings in the order of `FINDING_NAMES`.
+        boxes: of the consolidations on the frontal views, of the one class `opacity`.
+        masks, pneumothorax: of the pneumothoraces on the frontal views.
+        seed, size: of the phantoms; pictures are (size, size).
+        plans: of each study, patient, visit and findings.
+        finding_boxes: of each study, view name -> (finding or device name, box in pixels), see `Rendering`.
         raw_reports: of each study, with its section headers.
     """
 
-    label_names = FINDING_NAMES
+    split_name = "phantom/patient"
 
     def __init__(self, config: PhantomConfig) -> None:
         """Opens the cache under `config.root`, making the phantoms first where they are not there."""
@@ -44,24 +68,33 @@ class PhantomSource:
         if not folder.is_dir():
             make_cache(config, folder)
         index = json.loads((folder / "studies.json").read_text())
-        self.raw_reports = [entry["report"] for entry in index]
-        self.opacity_boxes = [[tuple(box) for box in entry["opacity_boxes"]] for entry in index]
+        self.seed, self.size = config.seed, config.size
+        self.plans = [_plan(number, entry) for number, entry in enumerate(index)]
+        self.raw_reports: list[str] = [entry["report"] for entry in index]
+        self.finding_boxes: list[dict[str, list[tuple[str, Box]]]] = [
+            {view: [(name, _box(box)) for name, box in marked] for view, marked in entry["finding_boxes"].items()}
+            for entry in index
+        ]
         self.studies: Sequence[Study] = [
             Study(
-                study_id=f"phantom-{number:06d}",
-                patient_id=f"patient-{entry['patient']:06d}",
-                report=compose_report(split_sections(entry["report"])),
-                has_lateral=entry["lateral_row"] is not None,
+                study_id=f"phantom-{plan.index:06d}",
+                patient_id=f"patient-{plan.patient:06d}",
+                report=compose_report(split_sections(report)),
+                has_lateral=plan.has_lateral,
             )
-            for number, entry in enumerate(index)
+            for plan, report in zip(self.plans, self.raw_reports, strict=True)
         ]
-        self.labels = np.load(folder / "labels.npy")
+        self.labels: Labels | None = Labels(FINDING_NAMES, np.load(folder / "labels.npy"))
+        self.boxes: Boxes | None = _opacity_boxes([entry["opacity_boxes"] for entry in index], config.size)
+        self.pneumothorax = PneumothoraxMasks(
+            np.load(folder / "pneumothorax.npy", mmap_mode="r"), [entry["mask_row"] for entry in index]
+        )
+        self.masks: Masks | None = self.pneumothorax
         patients = [study.patient_id for study in self.studies]
         self.splits = split_by_patient(patients, config.validation_fraction, config.split_seed)
-        self._rows = {part: [entry[f"{part}_row"] for entry in index] for part in ("lateral", "mask")}
+        self._lateral_rows = [entry["lateral_row"] for entry in index]
         self._frontals = np.load(folder / "frontal.npy", mmap_mode="r")
         self._laterals = np.load(folder / "lateral.npy", mmap_mode="r")
-        self._masks = np.load(folder / "pneumothorax.npy", mmap_mode="r")
 
     def frontal(self, index: int) -> np.ndarray:
         """Returns the frontal view (S, S) uint8."""
@@ -69,52 +102,49 @@ class PhantomSource:
 
     def lateral(self, index: int) -> np.ndarray:
         """Returns the lateral view (S, S) uint8."""
-        return np.asarray(self._laterals[self._rows["lateral"][index]])
+        return np.asarray(self._laterals[self._lateral_rows[index]])
 
-    def pneumothorax_mask(self, index: int) -> np.ndarray:
-        """Returns where the frontal view shows a pneumothorax, (S, S) bool."""
-        row = self._rows["mask"][index]
-        return np.zeros_like(self._frontals[index], dtype=bool) if row is None else np.asarray(self._masks[row])
+
+def _plan(number: int, entry: dict) -> PhantomPlan:
+    findings = tuple(Finding(**finding) for finding in entry["findings"])
+    return PhantomPlan(number, entry["patient"], entry["visit"], findings, entry["lateral_row"] is not None)
+
+
+def _box(values: Sequence[int]) -> Box:
+    left, top, width, height = values
+    return left, top, width, height
+
+
+def _opacity_boxes(boxes: Sequence[Sequence[Box]], size: int) -> Boxes:
+    """Returns boxes of pixels as shares of the picture."""
+    study = np.repeat(np.arange(len(boxes)), [len(own) for own in boxes])
+    values = np.array([box for own in boxes for box in own], dtype=np.float32).reshape(-1, 4)
+    return Boxes((OPACITY,), study.astype(np.int64), values / np.float32(size), np.zeros(len(study), dtype=np.int64))
+
+
+def code_hash(files: Iterable[Path]) -> str:
+    """Returns the sha256 of some source files together, so that what they made is made anew when they change."""
+    code = hashlib.sha256()
+    for path in sorted(files):
+        code.update(path.read_bytes())
+    return code.hexdigest()
 
 
 def cache_folder(config: PhantomConfig) -> Path:
     """Returns the folder of these phantoms; another seed, size, number or version of this package is another folder."""
-    code = hashlib.sha256()
-    for path in sorted(Path(__file__).parent.glob("*.py")):
-        code.update(path.read_bytes())
-    settings = f"{config.studies} {config.size} {config.seed} {code.hexdigest()}"
+    settings = f"{config.studies} {config.size} {config.seed} {code_hash(Path(__file__).parent.glob('*.py'))}"
     return Path(config.root) / hashlib.sha256(settings.encode()).hexdigest()[:16]
 
 
 def make_cache(config: PhantomConfig, folder: Path) -> None:
-    """Makes all phantoms in parallel and moves the finished folder to its place; nothing half-written stays.
+    """Makes all phantoms in parallel; `folder` is finished or not there.
 
     Raises:
         OSError: the disk has no room for them.
     """
     plans = plan_studies(config.studies, config.seed)
-    temporary = folder.with_name(f".{folder.name}.{os.getpid()}")
-    temporary.mkdir(parents=True, exist_ok=True)
-    try:
-        _check_room(temporary, 2 * config.studies * config.size**2)
-        _write_phantoms(plans, config, temporary)
-        try:
-            temporary.rename(folder)
-        except OSError:  # another process was faster
-            if not folder.is_dir():
-                raise
-    finally:
-        shutil.rmtree(temporary, ignore_errors=True)
-
-
-def _check_room(folder: Path, needed: int) -> None:
-    """Raises `OSError` when the disk cannot take `needed` bytes."""
-    free = shutil.disk_usage(folder).free
-    if free < needed:
-        raise OSError(
-            f"dataset.root: {folder.parent} has {free / 2**30:.1f} GiB free, the phantoms need up to "
-            f"{needed / 2**30:.1f}; point dataset.root to another disk, or lower dataset.studies"
-        )
+    needed = 2 * config.studies * config.size**2
+    make_once(folder, needed, "the phantoms", lambda temporary: _write_phantoms(plans, config, temporary))
 
 
 def _write_phantoms(plans: list[PhantomPlan], config: PhantomConfig, folder: Path) -> None:
@@ -136,6 +166,7 @@ def _write_phantoms(plans: list[PhantomPlan], config: PhantomConfig, folder: Pat
                 "report": made.report,
                 "findings": [asdict(finding) for finding in made.plan.findings],
                 "opacity_boxes": made.opacity_boxes,
+                "finding_boxes": made.finding_boxes,
                 "lateral_row": None,
                 "mask_row": None,
             }

@@ -1,0 +1,152 @@
+"""Reads the Indiana University (Open-i) chest X-ray collection in the forms that it is shipped in."""
+
+import logging
+from collections.abc import Sequence
+from pathlib import Path
+
+from flvlp.data.readers.config import IUXrayConfig
+from flvlp.data.readers.files import FileSource, open_root, split_of
+from flvlp.data.readers.iu_reports import ARCHIVES, Text, csv_texts, find_xml, r2gen_texts, xml_texts
+from flvlp.data.readers.layout import Expected
+from flvlp.data.readers.listing import Record, list_studies
+from flvlp.data.readers.tables import Table, hides_ids, listed, read_table
+from flvlp.data.readers.tree import Tree
+
+PROJECTIONS = ("Frontal", "Lateral")
+LAYOUT = (
+    Expected(
+        "reports: table, Open-i's files, or R2Gen's",
+        ("indiana_reports.csv", "annotation.json", *ARCHIVES, "ecgen-radiology/*.xml", "reports/*.xml", "*.xml"),
+    ),
+    Expected(
+        "which picture is which view",
+        ("indiana_projections.csv",),
+        ("uid", "filename", "projection"),
+        is_required=False,
+        without="everything but R2Gen's pictures, of which one in ten is then taken for the wrong view",
+    ),
+    Expected("pictures", ("images/*", "images/images_normalized/*")),
+)
+_FOLDERS = ("", "images_normalized")
+
+_logger = logging.getLogger(__name__)
+_Views = dict[str, list[tuple[int, str, str]]]  # uid -> (line, file name, projection)
+
+
+def read_iu_xray(config: IUXrayConfig) -> FileSource:
+    """Reads the collection; each uid is one study of one patient.
+
+    Which picture shows which view is said by `indiana_projections.csv` alone: neither Open-i's report files nor R2Gen's
+    annotation know it (by that table the first picture of a report file is a lateral in 12 % of the studies). Of
+    several frontals (or laterals) of a uid the first listed one counts, the others are listed. Studies without text or
+    without a frontal view are dropped, with a logged tally. Besides the published name `54_IM-2145-1001.dcm.png` a
+    converted copy is found as `54_IM-2145-1001` or `CXR54_IM-2145-1001` with `.png`, `.jpg` or `.jpeg`.
+
+    With `text=r2gen` the pictures `images/CXR1_IM-0001/0.png`, `1.png` are taken for the study's pictures in the order
+    of their names; without the table `0` is taken for the frontal view, with a warning.
+
+    Returns:
+        The studies in the order of their texts. `Study.row` is the line of the reports table, 0 for other forms.
+
+    Raises:
+        FileNotFoundError: for a missing root, table, text or image folder, and with `missing_images=raise` an image.
+        ValueError: for a missing column, a uid that is blank or listed twice, an unknown projection, or no study left.
+    """
+    root, hides = open_root(config, f"{config.reports}, {config.projections} and {config.images}"), hides_ids(config)
+    kind, texts = _texts(config, root, hides)
+    projections = root / config.projections
+    views: _Views = {}
+    if kind != "r2gen" or projections.is_file():
+        views = _views(_projections(projections), hides)
+    else:
+        _logger.warning("%s is not there: picture 0 of a study is taken for its frontal view", projections)
+    images = root / config.images
+    if not images.is_dir():
+        raise FileNotFoundError(f"dataset.images: no such folder ({images}); it holds the pictures; set dataset.images")
+    tree = Tree(images)
+    records = [_r2gen_record(text, views) if kind == "r2gen" else _record(text, views, tree) for text in texts]
+    where = root / (config.reports if kind == "csv" else config.annotation if kind == "r2gen" else ".")
+    listing = list_studies(config, where, records, tree, needs_report=True)
+    parts = [texts[row].part for row in listing.kept]
+    return FileSource(
+        images,
+        listing,
+        split_of(config, listing, published=parts, no_lists="only R2Gen's annotation names parts (dataset.text=r2gen)"),
+        hides,
+    )
+
+
+def _texts(config: IUXrayConfig, root: Path, hides: bool) -> tuple[str, list[Text]]:
+    """Finds the texts: the form that the config names, or the first of table, report files, annotation."""
+    xml, annotation = find_xml(root), root / config.annotation
+    kind = config.text
+    if kind == "auto":
+        kind = (
+            "csv" if (root / config.reports).is_file() else "xml" if xml else "r2gen" if annotation.is_file() else "csv"
+        )
+        _logger.info("%s: reports are read from the form %r (dataset.text)", root, kind)
+    if kind == "csv":
+        return kind, csv_texts(root / config.reports, config.report_policy, hides)
+    if kind == "xml":
+        if xml is None:
+            raise FileNotFoundError(
+                f"dataset.text: no report files in {root}; xml needs {ARCHIVES[0]} or the folder ecgen-radiology; "
+                "set dataset.root or dataset.text"
+            )
+        return kind, xml_texts(xml, config.report_policy)
+    if not annotation.is_file():
+        raise FileNotFoundError(f"dataset.annotation: no such file ({annotation}); r2gen needs it; set dataset.text")
+    return kind, r2gen_texts(annotation, config.report_policy)
+
+
+def _projections(path: Path) -> Table:
+    return read_table(path, "dataset.projections", {name: name for name in ("uid", "filename", "projection")})
+
+
+def _views(projections: Table, hides: bool) -> _Views:
+    """Lists the pictures of each uid.
+
+    Raises:
+        ValueError: an unknown projection.
+    """
+    views: _Views = {}
+    unknown = []
+    columns = (projections.columns[name] for name in ("uid", "filename", "projection"))
+    for line, uid, name, projection in zip(projections.lines, *columns, strict=True):
+        if projection in PROJECTIONS:
+            views.setdefault(uid, []).append((int(line), name, projection))
+        else:
+            unknown.append((int(line), projection))
+    if unknown:
+        raise ValueError(
+            f"{projections.path}: unknown projection in {listed(unknown, hides)}; known: {', '.join(PROJECTIONS)}; "
+            "correct the column"
+        )
+    return views
+
+
+def _record(text: Text, views: _Views, tree: Tree) -> Record:
+    """Puts a text and its pictures together."""
+    pictures = [(_on_disk(name, tree), projection) for _, name, projection in views.get(text.uid, [])]
+    return _of_pictures(text.uid, text, pictures)
+
+
+def _of_pictures(uid: str, text: Text, pictures: Sequence[tuple[str, str]]) -> Record:
+    first = {kind: next((name for name, projection in pictures if projection == kind), "") for kind in PROJECTIONS}
+    others = tuple(name for name, _ in pictures if name not in first.values())
+    return Record(text.uid, uid, first["Frontal"], first["Lateral"], others, text.report, text.row)
+
+
+def _r2gen_record(text: Text, views: _Views) -> Record:
+    """Takes R2Gen's numbered pictures for those of the study in the order of their names."""
+    uid, _, film = text.uid.removeprefix("CXR").partition("_")
+    of_uid = sorted((name, projection) for _, name, projection in views.get(uid, []))
+    known = [view for view in of_uid if film in view[0]] or of_uid
+    kinds = [projection for _, projection in known] or list(PROJECTIONS)
+    return _of_pictures(uid, text, list(zip(text.pictures, kinds, strict=False)))
+
+
+def _on_disk(name: str, tree: Tree) -> str:
+    """Returns the path of a picture below the image folder: as published, or as kept with the prefix `CXR`."""
+    candidates = [f"{folder}/{prefix}{name}".lstrip("/") for folder in _FOLDERS for prefix in ("", "CXR")]
+    return next((found for candidate in candidates if (found := tree.find(candidate))), name)

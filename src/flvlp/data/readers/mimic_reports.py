@@ -1,0 +1,153 @@
+"""Finds the reports of MIMIC-CXR: a tree of text files, or the zip file that PhysioNet ships."""
+
+import lzma
+import zlib
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+from typing import Protocol
+from zipfile import BadZipFile, ZipFile, ZipInfo
+
+from flvlp.data.readers.config import MimicCxrConfig
+from flvlp.data.readers.tables import shown
+
+REPORTS_ZIP = "mimic-cxr-reports.zip"
+# Below the root; of a download by wget, the two data sets lie side by side.
+REPORT_FOLDERS = ("", "mimic-cxr-reports", "mimic-cxr/2.1.0", "mimic-cxr/2.0.0")
+# Bytes. A published report has a few thousand; more is another file, or a member that was made to fill the memory.
+LONGEST_REPORT = 1_000_000
+# What the zip module raises on a damaged, encrypted or unknown member; several of these messages hold its name.
+_ZIP_ERRORS = (BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, zlib.error, lzma.LZMAError)
+
+
+class Place(Protocol):
+    """Where reports may lie."""
+
+    def read(self, name: str) -> bytes | None:
+        """Returns the start of a file, a byte more than `LONGEST_REPORT` at most; None where there is none."""
+        ...
+
+
+class TextTree:
+    """Reports as text files below a folder."""
+
+    def __init__(self, folder: Path) -> None:
+        self.folder = str(folder)
+
+    def read(self, name: str) -> bytes | None:
+        """See `Place`."""
+        try:
+            with open(f"{self.folder}/{name}", "rb") as file:  # noqa: PTH123 (pathlib takes seconds for 200,000 names)
+                return file.read(LONGEST_REPORT + 1)
+        except (FileNotFoundError, NotADirectoryError):
+            return None
+
+
+class ReportsZip:
+    """Reports inside a zip file, whatever folder they lie in there; members are read one by one, none is unpacked."""
+
+    def __init__(self, file: ZipFile) -> None:
+        self.file = file
+        self.members: dict[str, ZipInfo] = {
+            "/".join(member.filename.split("/")[-4:]): member for member in file.infolist()
+        }
+
+    def read(self, name: str) -> bytes | None:
+        """See `Place`."""
+        if name not in self.members:
+            return None
+        # The size in the zip file's own directory may be a lie; the stream is cut instead.
+        with self.file.open(self.members[name]) as member:
+            return member.read(LONGEST_REPORT + 1)
+
+
+class Reports:
+    """The text of one study after the other.
+
+    Attributes:
+        places: where to look, in this order; from the first report that is found, only where it was.
+        looked_in: the folders and files that were looked for, for messages.
+        undecodable: how many reports held bytes that are not UTF-8.
+    """
+
+    def __init__(self, places: Sequence[Place], looked_in: Sequence[Path], hides_ids: bool) -> None:
+        self.places, self.looked_in, self.hides_ids = list(places), list(looked_in), hides_ids
+        self.found = self.undecodable = 0
+
+    def text(self, row: int, name: str) -> str:
+        """Returns the report `files/p10/p10000032/s50414267.txt`, "" where it is missing.
+
+        A byte that is not UTF-8 becomes U+FFFD, which the tokenizer drops: a stray byte is no reason to lose a report.
+
+        Args:
+            row: of the study, for messages.
+            name: of the report.
+
+        Raises:
+            ValueError: a report that cannot be read or is longer than `LONGEST_REPORT`; where ids are hidden it names
+                the row and a salted hash.
+        """
+        data = None
+        for place in self.places:
+            try:
+                data = place.read(name)
+            except _ZIP_ERRORS as error:
+                # `from None`: the original message holds the path.
+                raise ValueError(
+                    f"{self._where(row, name)}: cannot be read ({type(error).__name__}); copy the reports again"
+                ) from None
+            if data is not None:
+                self.places = [place]
+                break
+        if data is None:
+            return ""
+        if len(data) > LONGEST_REPORT:
+            raise ValueError(
+                f"{self._where(row, name)}: is longer than {LONGEST_REPORT} bytes; a report has a few thousand; set "
+                "dataset.reports to the reports of MIMIC-CXR"
+            )
+        self.found += 1
+        text = data.decode("utf-8-sig", errors="replace")
+        self.undecodable += "\ufffd" in text
+        return text
+
+    def _where(self, row: int, name: str) -> str:
+        return f"the report of row {row} ({shown(name, self.hides_ids)})"
+
+
+@contextmanager
+def open_reports(config: MimicCxrConfig, root: Path, base: Path, hides_ids: bool) -> Iterator[Reports]:
+    """Finds where the reports lie: `config.reports` below the root (a folder or a zip file), or every usual place.
+
+    Args:
+        config: of the data set.
+        root: folder of the download.
+        base: folder of the tables and pictures, below the root or the root itself.
+        hides_ids: keeps ids out of messages.
+
+    Raises:
+        FileNotFoundError: `config.reports` is not there.
+        ValueError: a zip file that cannot be read.
+    """
+    if config.reports:
+        wanted = root / config.reports
+        if not wanted.exists():
+            raise FileNotFoundError(
+                f"dataset.reports: no such folder or zip file ({wanted}); it must hold files/p10/...txt; set "
+                "dataset.reports, or leave it empty to look in the usual places"
+            )
+        looked_in = [wanted, wanted / REPORTS_ZIP]
+    else:
+        folders = dict.fromkeys([*(root / folder for folder in REPORT_FOLDERS), base])
+        looked_in = [*(folder / REPORTS_ZIP for folder in folders), *folders]
+    trees = [TextTree(path) for path in looked_in if (path / "files").is_dir()]
+    with ExitStack() as stack:
+        zips = [ReportsZip(stack.enter_context(_open_zip(path))) for path in looked_in if path.is_file()]
+        yield Reports([*zips, *trees], looked_in, hides_ids)
+
+
+def _open_zip(path: Path) -> ZipFile:
+    try:
+        return ZipFile(path)
+    except _ZIP_ERRORS as error:
+        raise ValueError(f"{path}: cannot be read as a zip file ({type(error).__name__}); copy it again") from None

@@ -1,0 +1,84 @@
+"""Makes the split of a data set that has evaluation pools."""
+
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+
+from flvlp.data.readers.config import CheXpertConfig, MimicCxrConfig
+from flvlp.data.readers.files import split_of
+from flvlp.data.readers.listing import Listing
+from flvlp.data.readers.privacy import without_details
+from flvlp.data.readers.tables import hides_ids
+from flvlp.data.splits.making import Split
+from flvlp.data.splits.pools import PER_CLASS, draw_pool, drawn_name, find_pool, parts_around, pool_classes, read_pool
+from flvlp.data.studies import Labels
+
+
+def split_or_pool(
+    config: CheXpertConfig | MimicCxrConfig,
+    listing: Listing,
+    *,
+    published: Sequence[str],
+    no_lists: str,
+    keys: Sequence[str],
+    pool_columns: Sequence[str],
+    pool_key: Callable[[str], str],
+    pool_keys: Sequence[str],
+    pool_labels: Callable[[], Labels],
+    can_be_drawn: Sequence[bool],
+    folders: int = 0,
+) -> Split:
+    """Makes the split that the config names; where that tests on a pool, reads `config.pool` or draws one.
+
+    An encoder that is tested on a pool must be pre-trained with the split of this pool: its studies come from the
+    official training part.
+
+    Args:
+        config: of the data set.
+        listing: the kept studies.
+        published, no_lists, keys, folders: see `flvlp.data.readers.files.split_of`.
+        pool_columns: columns of a list that name a study or picture, the best first.
+        pool_key: from what such a column holds to one of `pool_keys`.
+        pool_keys: of each study.
+        pool_labels: gives the labels to draw by, an uncertain one missing.
+        can_be_drawn: of each study; only those of the official training part are.
+
+    Raises:
+        FileNotFoundError, ValueError: as `split_of`, `read_pool`, `find_pool` and `draw_pool`.
+    """
+    hides = hides_ids(config)
+    if not pool_classes(config.split):
+        if config.pool:
+            raise ValueError(
+                f"dataset.pool: is set ({config.pool!r}), and dataset.split={config.split} tests on no pool; set "
+                f"dataset.split={config.name}/5x200, or leave dataset.pool empty"
+            )
+        problem = f"dataset.split: {config.split} cannot be made"
+        if config.split_lists:
+            problem += f" from {config.split_lists} (lists of other studies, or none of the official parts)"
+        with without_details(hides and config.split_lists != "", problem):
+            split = split_of(config, listing, published=published, no_lists=no_lists, keys=keys, folders=folders)
+        return split
+    patients = [study.patient_id for study in listing.studies]
+    name = config.split
+    if config.pool:
+        path = Path(config.pool)
+        columns = " or ".join(map(repr, pool_columns))
+        with without_details(hides, f"{path}: cannot be read as a list with a column {columns}; set dataset.pool"):
+            names = read_pool(path, pool_columns)
+        pool = find_pool(path, [pool_key(name) for name in names], pool_keys)
+    else:
+        is_training = [part == "train" for part in published] or [True] * len(patients)
+        pool = draw_pool(
+            pool_labels(),
+            np.flatnonzero(np.array(can_be_drawn) & np.array(is_training)),
+            pool_classes(name),
+            PER_CLASS,
+            config.split_seed,
+            study_ids=[study.study_id for study in listing.studies],
+            patient_ids=patients,
+        )
+        name = drawn_name(name, pool)
+    return replace(split_of(config, listing, published=parts_around(pool, published, patients), keys=keys), name=name)

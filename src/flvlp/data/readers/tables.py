@@ -1,0 +1,148 @@
+"""Tables with line numbers, and what messages may show of them."""
+
+import secrets
+import warnings
+import zlib
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from hashlib import blake2b
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pandas as pd
+from pandas.errors import EmptyDataError, ParserError, ParserWarning
+
+from flvlp.data.readers.config import DatasetConfig
+
+_OFFENDERS_SHOWN = 5
+_LONGEST_SHOWN = 200
+# Drawn anew in every run: an id has too few possible values to hide behind a hash whose salt is known.
+_SALT = secrets.token_bytes(16)
+
+
+@dataclass(frozen=True)
+class Table:
+    """A CSV file as text.
+
+    Attributes:
+        path: the file.
+        columns: config key -> values of its column, stripped, one a record.
+        lines: line of the file on which each record starts, (n,) int64; the header is line 1.
+    """
+
+    path: Path
+    columns: dict[str, list[str]]
+    lines: np.ndarray
+
+
+def hides_ids(config: DatasetConfig) -> bool:
+    """Says whether messages must not name ids and paths of this data set."""
+    return config.credentialed and not config.log_ids
+
+
+def shown(value: str, hides: bool, longest: int = _LONGEST_SHOWN) -> str:
+    """Returns `value` as a message may show it: quoted, or as a salted hash that is comparable within one run only.
+
+    A long value is counted and not shown: a column named by mistake may hold report text.
+    """
+    if hides:
+        return "#" + blake2b(value.encode(), key=_SALT, digest_size=5).hexdigest()
+    if len(value) > longest or "\n" in value:
+        return f"<a text of {len(value)} characters>"
+    return repr(value)
+
+
+def listed(
+    offenders: Sequence[tuple[int, str | None]], hides: bool, noun: str = "row", longest: int = _LONGEST_SHOWN
+) -> str:
+    """Counts offending rows and shows the first few: `3 rows: row 2 ('a'), row 5 ('b'), row 9 ('c')`.
+
+    A value of None is not shown; `noun` is what is counted; `hides` and `longest` as in `shown`.
+    """
+    first = [
+        f"row {row}" if value is None else f"row {row} ({shown(value, hides, longest)})"
+        for row, value in offenders[:_OFFENDERS_SHOWN]
+    ]
+    dots = ", ..." if len(offenders) > _OFFENDERS_SHOWN else ""
+    return f"{len(offenders)} {noun}{'s' * (len(offenders) > 1)}: {', '.join(first)}{dots}"
+
+
+def find_table(root: Path, names: Sequence[str]) -> Path | None:
+    """Returns the first file of `root` among `names`, plain or with `.gz`; None if there is none."""
+    return next((path for name in names for path in (root / name, root / f"{name}.gz") if path.is_file()), None)
+
+
+def read_table(path: Path, key: str, columns: Mapping[str, str], optional: Sequence[str] = ()) -> Table:
+    """Reads the named columns of a UTF-8 CSV file (or .csv.gz), every value as text ("NA" is a value, blank is "").
+
+    Rows without any value are left out and still counted as lines, so that a message names the line an editor shows,
+    also behind reports of several lines.
+
+    Args:
+        path: the file.
+        key: config key that named the file.
+        columns: config key -> column name; the keys return in `Table.columns`. A column that no key sets is its own
+            key. Spaces around the names of the header do not count.
+        optional: columns that are read where they are there.
+
+    Raises:
+        FileNotFoundError: if the file is missing.
+        ValueError: if it is no UTF-8 CSV file with one header line, a row has more fields than the header, or a column
+            is missing.
+    """
+    if not path.is_file():
+        raise FileNotFoundError(f"{path}: no such CSV file; {key} must name an existing one; set {key}")
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ParserWarning)
+            frame = _read_csv(path, header=0).fillna("")
+            # pandas renames the second of two equal names.
+            names = [str(name).strip() for name in _read_csv(path, header=None, nrows=1).iloc[0]]
+    except EmptyDataError as error:
+        raise ValueError(f"{path}: no header; line 1 must name the columns; add it") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason}, byte {error.start}); save the file as UTF-8") from error
+    except (OSError, EOFError, zlib.error) as error:
+        raise ValueError(f"{path}: cannot be read ({error}); a .gz must be a whole gzip file; copy it again") from error
+    except (ParserError, ParserWarning) as error:
+        raise ValueError(
+            f"{path}: not a well-formed CSV file ({str(error).strip()}); every row has the fields of the header; "
+            "quote values that hold commas or line breaks"
+        ) from error
+    known = ", ".join(names)
+    for column_key, name in columns.items():
+        if name not in names:
+            is_fixed = column_key == name
+            raise ValueError(
+                f"{path}: no column {name!r}{'' if is_fixed else f' ({column_key})'}; the columns are: {known}; "
+                + (f"set {key} to the published file" if is_fixed else f"set {column_key} to one of them")
+                + _separator_hint(names)
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"{path}: column {name!r} is there twice; a name stands for one column; rename the other")
+    columns = {**columns, **{name: name for name in optional if name in names}}
+    extra_lines = np.zeros(len(frame), dtype=np.int64)
+    for position in range(len(names)):
+        extra_lines += frame.iloc[:, position].str.count("\n").to_numpy(dtype=np.int64)
+    header_lines = 1 + sum(name.count("\n") for name in names)
+    lines = header_lines + 1 + np.arange(len(frame)) + np.cumsum(extra_lines) - extra_lines
+    kept = (frame != "").any(axis=1).to_numpy(dtype=bool)
+    texts = {
+        column_key: frame.iloc[:, names.index(name)][kept].str.strip().tolist() for column_key, name in columns.items()
+    }
+    return Table(path, texts, lines[kept])
+
+
+def _read_csv(path: Path, **knobs: Any) -> pd.DataFrame:
+    return pd.read_csv(
+        path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False, skip_blank_lines=False, **knobs
+    )
+
+
+def _separator_hint(names: Sequence[str]) -> str:
+    """Says so when the whole header is one column that holds another separator."""
+    for separator, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
+        if len(names) == 1 and separator in names[0]:
+            return f" (the header is separated by {word}; commas are read)"
+    return ""

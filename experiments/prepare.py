@@ -18,7 +18,7 @@ from omegaconf import DictConfig
 
 from entry import typed
 from flvlp.data.config import check_choice
-from flvlp.data.readers.config import DatasetConfig, FilesConfig, PublishedConfig
+from flvlp.data.readers.config import PHANTOM_ROOT, DatasetConfig, FilesConfig, PublishedConfig
 
 if TYPE_CHECKING:
     from flvlp.data.cache_making import Header
@@ -26,6 +26,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+UNREADABLE_SHOWN = 5
 ACTIONS = ("prepare", "dry_run", "doctor")
 
 
@@ -86,7 +87,6 @@ def views_of(source: "FileSource") -> list[str]:
 def survey(source: "FileSource", names: list[str], workers: int, config: FilesConfig) -> "dict[str, Header]":
     """The dry run: reads every header, prints the counts of each part and what cannot be read."""
     from flvlp.data import cache_making
-    from flvlp.data.readers.tables import shown
     from flvlp.data.summary import count_parts, table_of
 
     headers = dict(zip(names, cache_making.survey(source.root, names, workers), strict=True))
@@ -95,10 +95,18 @@ def survey(source: "FileSource", names: list[str], workers: int, config: FilesCo
     log.info("%s", table_of(count_parts(source, errors)))
     dropped = ", ".join(f"{count} {what}" for what, count in source.listing.tally.items() if count)
     log.info("dropped or incomplete: %s", dropped or "none")
-    unreadable = [name for name in names if errors[name]]
-    for name in unreadable[:5]:
-        log.warning("unreadable: %s (%s)", shown(name, source.hides_ids), errors[name])
+    warn_unreadable(errors, source.hides_ids)
     return headers
+
+
+def warn_unreadable(errors: dict[str, str], hides: bool) -> dict[str, str]:
+    """Names the first few pictures that cannot be read; returns all of them with the reasons."""
+    from flvlp.data.readers.tables import shown
+
+    failed = {name: error for name, error in errors.items() if error}
+    for name in list(failed)[:UNREADABLE_SHOWN]:
+        log.warning("unreadable: %s (%s)", shown(name, hides), failed[name])
+    return failed
 
 
 def prepare(args: Args, source: "FileSource", headers: "dict[str, Header]", workers: int) -> None:
@@ -115,10 +123,12 @@ def prepare(args: Args, source: "FileSource", headers: "dict[str, Header]", work
     entries, made = make_cache(folder, settings, source.root, headers, workers)
     seconds = time.monotonic() - start
     log.info("%d pictures decoded in %.1f s (%.1f a second and process)", made, seconds, made / seconds / workers)
-    failed = sum(bool(error) for error in entries.errors)
+    failed = warn_unreadable(dict(zip(entries.names, entries.errors, strict=True)), source.hides_ids)
     if failed:
+        (folder / "unreadable.txt").write_text("".join(f"{name}: {error}\n" for name, error in failed.items()))
         log.warning(
-            "%d pictures cannot be read; training stops at them, or leaves them out (dataset.on_error=skip)", failed
+            "%d pictures cannot be read (%s); training stops at them, or leaves them out (dataset.on_error=skip)",
+            *(len(failed), folder / "unreadable.txt"),
         )
     lists = folder / "splits" / source.split_name.replace("/", "-")
     for name, entry in write_lists(lists, source, args.fractions, args.fraction_seeds)["lists"].items():
@@ -134,6 +144,7 @@ def doctor(config: FilesConfig, long_side: int) -> int:
     from flvlp.data.readers.build import READERS, on_disk
     from flvlp.data.readers.tables import hides_ids
 
+    is_standin = config.root == PHANTOM_ROOT
     if isinstance(config, PublishedConfig):
         config = on_disk(config)
         root = Path(config.root)
@@ -162,7 +173,7 @@ def doctor(config: FilesConfig, long_side: int) -> int:
             names = ", ".join(f"{number:05d}" for number in damaged)
             log.error("next: delete the parts %s (.json and .bin) of the cache, then run make prepare again", names)
             return 1
-    log.info("next: make prepare DATASET=%s ROOT=%s", config.name, config.root)
+    log.info("next: make prepare DATASET=%s%s", config.name, "" if is_standin else f" ROOT={config.root}")
     return 0
 
 

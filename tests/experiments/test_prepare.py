@@ -8,10 +8,12 @@ from collections.abc import Callable
 from pathlib import Path
 
 import numpy as np
+import pydicom
 import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, Done, Run
+from tests.data.test_image_size import write_dicom
 
 PREPARE = str(ROOT / "experiments" / "prepare.py")
 STANDIN = ("dataset.standin_studies=60", "dataset.standin_size=64", "long_side=48", "workers=2")
@@ -93,7 +95,7 @@ def damaged(folder: Path, tmp_path: Path) -> Path:
 def test_the_doctor_finds_a_whole_tree_well_and_gives_the_next_command(prepare: Command) -> None:
     done = prepare("dataset=nih14", "action=doctor")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "next: make prepare DATASET=nih14 ROOT=" in done.stderr
+    assert "next: make prepare DATASET=nih14\n" in done.stderr
 
 
 @pytest.mark.parametrize(
@@ -127,16 +129,30 @@ def test_the_doctor_says_what_is_wrong_and_what_to_do(
 
 def test_bad_pictures_are_named_and_do_not_crash_a_worker(prepare: Command, folder: Path, tmp_path: Path) -> None:
     root = damaged(folder, tmp_path)
-    first, second, third, fourth = sorted(root.rglob("*.png"))[:4]
-    first.write_bytes(first.read_bytes()[:200])
-    second.write_bytes(huge_png(60_000, 60_000))
-    Image.fromarray(np.zeros((1, 1), dtype=np.uint8)).save(third)
-    fourth.write_bytes(b"no picture")
+    names = ("truncated", "huge", "tiny", "text", "jpeg", "dicom")
+    bad = dict(zip(names, sorted(root.rglob("*.png")), strict=False))
+    noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
+    bad["truncated"].write_bytes(bad["truncated"].read_bytes()[:200])
+    bad["huge"].write_bytes(huge_png(60_000, 60_000))
+    Image.fromarray(noise[:1, :1]).save(bad["tiny"])
+    bad["text"].write_bytes(b"no picture")
+    Image.fromarray(noise).save(bad["jpeg"], format="JPEG")
+    bad["jpeg"].write_bytes(bad["jpeg"].read_bytes()[:1500])
+    whole = pydicom.dcmread(write_dicom(tmp_path / "whole.dcm"))
+    del whole.PixelData
+    whole.save_as(bad["dicom"])
     done = prepare("dataset=nih14", f"dataset.root={root}")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert f"unreadable: '{second.relative_to(root)}' (Image size (3600000000 pixels) exceeds" in done.stderr
-    assert f"unreadable: '{fourth.relative_to(root)}' (neither PNG" in done.stderr
-    assert "3 pictures cannot be read" in done.stderr, done.stderr[-2000:]
+    for name, cause in (
+        ("huge", "Image size (3600000000 pixels) exceeds"),
+        ("text", "neither PNG"),
+        ("dicom", "no pixel"),
+    ):
+        assert f"unreadable: '{bad[name].relative_to(root)}' ({cause}" in done.stderr, done.stderr[-3000:]
+    assert "5 pictures cannot be read" in done.stderr, done.stderr[-2000:]
+    (report,) = (folder / "cache" / "pixels").glob("nih14-*/unreadable.txt")
+    listed = {line.split(": ")[0] for line in report.read_text().splitlines()}
+    assert listed == {str(path.relative_to(root)) for name, path in bad.items() if name != "tiny"}
 
 
 def huge_png(width: int, height: int) -> bytes:

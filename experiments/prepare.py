@@ -130,8 +130,8 @@ def prepare(args: Args, source: "FileSource", headers: "dict[str, Header]", work
             "%d pictures cannot be read (%s); training stops at them, or leaves them out (dataset.on_error=skip)",
             *(len(failed), folder / "unreadable.txt"),
         )
-    lists = folder / "splits" / source.split_name.replace("/", "-")
-    for name, entry in write_lists(lists, source, args.fractions, args.fraction_seeds)["lists"].items():
+    lists, content = write_lists(folder / "splits", source, args.fractions, args.fraction_seeds)
+    for name, entry in content["lists"].items():
         log.info("%-22s %8d studies  sha256 %s", name, entry["studies"], entry["sha256"][:12])
     log.info("lists: %s", lists)
 

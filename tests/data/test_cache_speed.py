@@ -32,7 +32,7 @@ def written(root: Path) -> list[Record]:
         picture = np.clip(np.asarray(small) + grain, 0, 255).astype(np.uint8)
         name = f"{plan.index}.jpg"
         Image.fromarray(picture).save(root / name, quality=95)
-        records.append(Record(name, name, name, report="Normal."))
+        records.append(Record(name, name, (name,), report="Normal."))
     return records
 
 

@@ -46,7 +46,7 @@ def make(folder: Path, root: Path, names: list[str], workers: int = 1) -> int:
 
 def source_of(root: Path, names: list[str], cache_root: Path, cache: str = "auto") -> tuple[FileSource, PairsConfig]:
     config = PairsConfig(name="pairs", cache_root=str(cache_root), cache=cache)
-    listing = list_studies(config, root / "table", [Record(name, name, name) for name in names], Tree(root))
+    listing = list_studies(config, root / "table", [Record(name, name, (name,)) for name in names], Tree(root))
     return FileSource(root, listing, Split("pairs/patient", {"train": np.arange(len(names))})), config
 
 

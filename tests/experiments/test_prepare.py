@@ -46,7 +46,7 @@ def test_counts_cache_and_lists_of_a_stand_in(prepare: Command, folder: Path) ->
     assert "split nih14/official@phantom" in done.stderr
     assert "60 pictures decoded" in done.stderr
     (cache,) = (folder / "cache" / "pixels").glob("nih14-48px-*")
-    lists = cache / "splits" / "nih14-official@phantom"
+    (lists,) = (cache / "splits").glob("nih14-official@phantom-*")
     content = json.loads((lists / "split.json").read_text())
     ids = {part: (lists / f"{part}.txt").read_text().split() for part in ("train", "validation", "test")}
     assert sum(map(len, ids.values())) == 60 == len(set().union(*ids.values()))

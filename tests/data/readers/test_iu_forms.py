@@ -88,7 +88,8 @@ def test_a_frontal_that_is_second_by_name_is_found_through_the_table(root: Path)
 )
 def test_the_report_policy_holds_for_report_files(policy: str, reports: list[str], root: Path) -> None:
     write_folder(root, FILES)
-    assert [study.report for study in read(root, report_policy=policy).studies] == reports
+    source = read(root, report_policy=policy, validation_fraction=0.0)  # too few are left to hold one out
+    assert [study.report for study in source.studies] == reports
 
 
 def test_report_files_need_the_table_of_views(root: Path) -> None:

@@ -219,7 +219,7 @@ def test_the_official_lists_make_the_official_split_with_a_tenth_of_the_patients
 def test_without_a_list_the_official_split_is_an_error_and_others_can_be_made(lost: str, folder: Folder) -> None:
     folder.remove(lost)
     message = folder.failure(split="nih14/official")
-    assert "train_val_list.txt and test_list.txt are not in" in message
+    assert f"{lost} is not in" in message
     assert "nih14/patient" in message
     assert folder.read(split="nih14/patient", validation_fraction=0.25).split_name == "nih14/patient"
 

@@ -106,10 +106,14 @@ def test_a_damaged_mapping_is_refused(root: RsnaRoot, text: str) -> None:
     assert "subset_img_id and img_id" in root.failure(ValueError)
 
 
-def test_the_default_split_is_by_patient(root: RsnaRoot) -> None:
+def test_the_default_split_is_by_patient_with_the_mapping_and_by_picture_without(root: RsnaRoot) -> None:
     source = root.read(split="")
-    assert source.split_name == "rsna/patient-70-15-15"
+    assert source.split_name == "rsna/picture-70-15-15"
     assert sorted(row for rows in source.splits.values() for row in rows.tolist()) == [0, 1, 2]
+    assert f"needs {MAPPING}" in root.failure(ValueError, split="rsna/patient-70-15-15")
+    entries = [{"subset_img_id": name, "img_id": f"0000000{number}_000.png"} for number, name in enumerate(NAMES)]
+    (root.path / MAPPING).write_text(json.dumps(entries))
+    assert root.read(split="").split_name == "rsna/patient-70-15-15"
 
 
 def test_classes_are_compared_with_targets(root: RsnaRoot) -> None:

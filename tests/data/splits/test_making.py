@@ -9,7 +9,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from flvlp.data.splits.making import Split, SplitTable
+from flvlp.data.splits.making import Split, SplitTable, restricted
 from flvlp.data.splits.patients import PARTS, list_hash
 from flvlp.data.splits.registry import SPLITS, default_split, names_of
 from tests.data.splits.split_tables import NAMES, SHUFFLES, ids_of, make, table_of, write_lists
@@ -45,8 +45,9 @@ def test_mgca_tests_on_the_published_validation_part_of_chexpert_and_draws_its_o
     table = table_of("chexpert/mgca", ["train"] * 300 + ["validation"] * 10 + ["test"] * 20)
     made = make("chexpert/mgca", table).parts
     assert made["test"].tolist() == list(range(300, 310))
-    assert len(made["validation"]) == round(300 * 5000 / 222_414)
     assert set(made["validation"]) | set(made["train"]) == set(range(300))
+    complete = make("chexpert/mgca", table_of("chexpert/mgca", ["train"] * 191_027 + ["validation"] * 202)).parts
+    assert [len(complete[part]) for part in PARTS] == [186_027, 5000, 202]  # MGCA's paper
 
 
 @pytest.mark.parametrize("name", [name for name in NAMES if name in SPLITS and SPLITS[name].how != "lists"])
@@ -153,14 +154,29 @@ def test_a_patient_in_all_three_parts_stays_in_test_alone() -> None:
     assert {part: rows.tolist() for part, rows in made.items()} == {"train": [3], "validation": [4], "test": [2]}
 
 
-@pytest.mark.parametrize(
-    "name", ["rsna/mgca", "covidx/mgca", "nih14/official", "covidx/official", "object_cxr/official"]
-)
+@pytest.mark.parametrize("name", ["rsna/mgca", "nih14/official", "covidx/official", "object_cxr/mgca", "iu_xray/r2gen"])
 def test_a_test_part_stays_whole_however_many_patients_it_shares_with_the_others(name: str) -> None:
     table = table_of(name, ["train"] * 90 + ["test"] * 10, [str(row % 25) for row in range(100)])
     alone = table_of(name, ["train"] * 90 + ["test"] * 10)
     whole = make(name, alone).parts["test"].tolist()
     assert make(name, table).parts["test"].tolist() == whole
+
+
+def test_a_partial_copy_draws_the_parts_of_the_whole() -> None:
+    whole = make("rsna/mgca", table_of("rsna/mgca", [], ids=[f"{number:05d}" for number in range(200)]))
+    kept = np.array([row for row in range(200) if row % 7])
+    partial = restricted(whole, kept)
+    for part, rows in whole.parts.items():
+        assert kept[partial.parts[part]].tolist() == [row for row in rows.tolist() if row % 7], part
+    with pytest.raises(ValueError, match="of the training part of rsna/mgca nothing is there"):
+        restricted(whole, whole.parts["test"])
+
+
+def test_what_is_in_no_part_and_a_part_without_studies_are_said(caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    make("mimic_cxr/official", table_of("mimic_cxr/official", ["train", "", "", "validation"]))
+    assert "2 of 4 studies are in no part" in caplog.text
+    assert "there is no test part" in caplog.text
 
 
 def test_parts_of_one_patient_leave_nothing_for_training_which_is_an_error() -> None:

@@ -50,7 +50,6 @@ def test_a_partial_rsna_set_is_split_as_train_test_split_does(studies: int) -> N
 @pytest.mark.parametrize(
     ("name", "share", "counts", "sizes"),
     [
-        ("covidx/mgca", {"train_size": 0.8}, (30_130, 400), (24_104, 6026, 400)),
         ("object_cxr/mgca", {"test_size": 0.1}, (8000, 1000), (7200, 800, 1000)),
     ],
 )

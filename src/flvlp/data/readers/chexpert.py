@@ -117,14 +117,7 @@ def _record(sample: Sequence[Picture], unit: str, folders: Folders) -> Record:
     first = sample[0]
     patient, folder = first.study.split("/")[1], folders.study(first.study)
     if unit != "study":
-        return Record(first.key, patient, f"{folder}/{first.name}", row=first.row)
-    frontals = [f"{folder}/{picture.name}" for picture in sample if picture.is_frontal]
-    laterals = [f"{folder}/{picture.name}" for picture in sample if not picture.is_frontal]
-    return Record(
-        first.study,
-        patient,
-        frontals[0] if frontals else "",
-        laterals[0] if laterals else "",
-        (*frontals[1:], *laterals[1:]),
-        row=first.row,
-    )
+        return Record(first.key, patient, (f"{folder}/{first.name}",), row=first.row)
+    frontals = tuple(f"{folder}/{picture.name}" for picture in sample if picture.is_frontal)
+    laterals = tuple(f"{folder}/{picture.name}" for picture in sample if not picture.is_frontal)
+    return Record(first.study, patient, frontals, laterals, row=first.row)

@@ -89,7 +89,7 @@ def read_covidx(config: CovidxConfig) -> FileSource:
     strangers = 0
     for entry in entries:
         patient, name, file = _place(tree, entry)
-        record = Record(f"{FOLDERS[entry.part]}/{name}", patient, file, row=entry.row)
+        record = Record(f"{FOLDERS[entry.part]}/{name}", patient, (file,), row=entry.row)
         other, other_entry = first.setdefault(record.study_id, (record, entry))
         strangers += other.patient_id != patient
         if other_entry.label != entry.label:
@@ -112,7 +112,7 @@ def read_covidx(config: CovidxConfig) -> FileSource:
     return FileSource(
         root,
         listing,
-        split_of(config, listing, published=[entry.part for entry in kept]),
+        split_of(config, records, kept=listing.kept, published=[entry.part for entry in listed_entries]),
         hides,
         labels=Labels(names, np.array([known[entry.label] for entry in kept], dtype=np.float32)),
     )

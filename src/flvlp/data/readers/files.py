@@ -8,10 +8,10 @@ import numpy as np
 
 from flvlp.data.images import ImageReadError, read_image
 from flvlp.data.readers.config import PublishedConfig
-from flvlp.data.readers.listing import Listing
+from flvlp.data.readers.listing import Listing, Record
 from flvlp.data.readers.tables import shown
 from flvlp.data.splits.lists import key_of
-from flvlp.data.splits.making import Split, SplitTable, make_split
+from flvlp.data.splits.making import Split, SplitTable, make_split, restricted
 from flvlp.data.splits.registry import default_split
 from flvlp.data.studies import Boxes, Labels, Masks, Study
 
@@ -36,8 +36,9 @@ def open_root(config: PublishedConfig, needs: str) -> Path:
 
 def split_of(
     config: PublishedConfig,
-    listing: Listing,
+    listed: Sequence[Record] | Sequence[Study],
     *,
+    kept: np.ndarray | None = None,
     published: Sequence[str] = (),
     no_lists: str = "this data set comes without lists",
     keys: Sequence[str] = (),
@@ -45,29 +46,34 @@ def split_of(
 ) -> Split:
     """Makes the split that the config names, or the data set's default.
 
+    It is made of all that the publisher lists and then restricted to what is kept, so that a partial copy of a data set
+    draws no other parts than the whole.
+
     Args:
         config: of the data set.
-        listing: the kept studies.
-        published: part of each kept study by the publisher's lists ("" for none), or nothing where they are not there.
+        listed: the publisher's studies; `published` and `keys` have an entry for each.
+        kept: (n,) int64, those that can be used, ascending; None keeps all.
+        published: part by the publisher's lists ("" for none), or nothing where they are not there.
         no_lists: says which lists are missing.
         keys, folders: how id lists name the studies (`flvlp.data.splits.lists.key_of`).
     """
     table = SplitTable(
         config.name,
-        [study.study_id for study in listing.studies],
-        [study.patient_id for study in listing.studies],
+        [study.study_id for study in listed],
+        [study.patient_id for study in listed],
         published,
         no_lists,
-        keys or [key_of(study.study_id) for study in listing.studies],
+        keys or [key_of(study.study_id) for study in listed],
         folders,
     )
-    return make_split(
+    split = make_split(
         config.split or default_split(config.name),
         table,
         seed=config.split_seed,
         validation_fraction=config.validation_fraction,
         lists=config.split_lists,
     )
+    return split if kept is None else restricted(split, kept)
 
 
 @dataclass

@@ -67,11 +67,17 @@ def read_iu_xray(config: IUXrayConfig) -> FileSource:
     records = [_r2gen_record(text, views) if kind == "r2gen" else _record(text, views, tree) for text in texts]
     where = root / (config.reports if kind == "csv" else config.annotation if kind == "r2gen" else ".")
     listing = list_studies(config, where, records, tree, needs_report=True)
-    parts = [texts[row].part for row in listing.kept]
+    parts = [text.part for text in texts]
     return FileSource(
         images,
         listing,
-        split_of(config, listing, published=parts, no_lists="only R2Gen's annotation names parts (dataset.text=r2gen)"),
+        split_of(
+            config,
+            records,
+            kept=listing.kept,
+            published=parts,
+            no_lists="only R2Gen's annotation names parts (dataset.text=r2gen)",
+        ),
         hides,
     )
 
@@ -132,9 +138,8 @@ def _record(text: Text, views: _Views, tree: Tree) -> Record:
 
 
 def _of_pictures(uid: str, text: Text, pictures: Sequence[tuple[str, str]]) -> Record:
-    first = {kind: next((name for name, projection in pictures if projection == kind), "") for kind in PROJECTIONS}
-    others = tuple(name for name, _ in pictures if name not in first.values())
-    return Record(text.uid, uid, first["Frontal"], first["Lateral"], others, text.report, text.row)
+    frontals, laterals = (tuple(name for name, projection in pictures if projection == kind) for kind in PROJECTIONS)
+    return Record(text.uid, uid, frontals, laterals, report=text.report, row=text.row)
 
 
 def _r2gen_record(text: Text, views: _Views) -> Record:

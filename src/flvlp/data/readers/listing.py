@@ -21,18 +21,23 @@ class Record:
 
     Attributes:
         study_id, patient_id, report, row: see `Study`.
-        frontal: path of the first frontal view, "" where there is none.
-        lateral: path of the first lateral view, "" where there is none.
-        others: paths of its further views.
+        frontals: paths of the frontal views, the one to read first; the next stands in for a file that is missing.
+        laterals: of the lateral views, likewise.
+        others: of views that are neither, or of which that is not known.
     """
 
     study_id: str
     patient_id: str
-    frontal: str
-    lateral: str = ""
+    frontals: tuple[str, ...]
+    laterals: tuple[str, ...] = ()
     others: tuple[str, ...] = ()
     report: str = ""
     row: int = 0
+
+    @property
+    def paths(self) -> tuple[str, ...]:
+        """Every path once."""
+        return tuple(dict.fromkeys((*self.frontals, *self.laterals, *self.others)))
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,7 +49,7 @@ class Listing:
         frontal_paths, lateral_paths: file of each view, below the root; "" for a study without a lateral.
         other_paths: files of the further views.
         kept: (n,) int64, the record of each study.
-        tally: what was dropped and why -> how many.
+        tally: what was dropped or is missing, and why -> how many.
     """
 
     studies: list[Study]
@@ -55,14 +60,34 @@ class Listing:
     tally: dict[str, int]
 
 
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The files of one study.
+
+    Attributes:
+        frontal, lateral: the first of each kind that is there, "" where none is.
+        others: the further ones that are there.
+        missing: the paths of those that are not.
+        lost_laterals: 1 where all laterals are missing.
+        replaced: how many of `frontal` and `lateral` are not the first of their kind, since that is missing.
+    """
+
+    frontal: str
+    lateral: str
+    others: tuple[str, ...]
+    missing: tuple[str, ...]
+    lost_laterals: int
+    replaced: int
+
+
 def list_studies(
     config: FilesConfig, table: Path, records: Sequence[Record], tree: Tree, *, needs_report: bool = False
 ) -> Listing:
     """Keeps the records whose pictures are there.
 
     Dropped, with a logged tally: records without a frontal view, with `needs_report` those without text and, with
-    `missing_images=drop`, those whose frontal file is not there; a missing lateral file then means that the study has
-    no lateral view.
+    `missing_images=drop`, those of which no frontal file is there. Of the kept ones the next frontal or lateral then
+    stands in for the first where that is missing; without any lateral file a study has no lateral view.
 
     Args:
         config: of the data set.
@@ -77,58 +102,87 @@ def list_studies(
     """
     hides = hides_ids(config)
     _check_records(table, records, tree, hides)
-    tally = {"without a frontal view": 0, "without text": 0, "whose frontal file is missing": 0}
-    lost_laterals = 0
+    dropped = {"without a frontal view": 0, "without text": 0, "whose frontal file is missing": 0}
     missing: list[tuple[int, str]] = []
     kept: list[int] = []
-    made = Listing([], [], [], [], np.zeros(0, np.int64), tally)
+    files: list[_Files] = []
     for number, record in enumerate(records):
         if needs_report and not record.report:
-            tally["without text"] += 1
+            dropped["without text"] += 1
             continue
-        if not record.frontal:
-            tally["without a frontal view"] += 1
+        if not record.frontals:
+            dropped["without a frontal view"] += 1
             continue
-        frontal, lateral = tree.find(record.frontal), tree.find(record.lateral) if record.lateral else ""
-        missing += [
-            (record.row, path)
-            for path, file in ((record.frontal, frontal), (record.lateral, lateral))
-            if path and not file
-        ]
-        if not frontal:
-            tally["whose frontal file is missing"] += 1
+        found = _find(record, tree)
+        missing += [(record.row, path) for path in found.missing]
+        if not found.frontal:
+            dropped["whose frontal file is missing"] += 1
             continue
-        lost_laterals += bool(record.lateral and not lateral)
         kept.append(number)
-        has_lateral = lateral != ""
-        made.studies.append(Study(record.study_id, record.patient_id, record.report, has_lateral, record.row))
-        made.frontal_paths.append(frontal)
-        made.lateral_paths.append(lateral)
-        made.other_paths.append(tuple(file for path in record.others if (file := tree.find(path))))
+        files.append(found)
     if missing and config.missing_images == "raise":
         raise FileNotFoundError(
             f"{table}: {listed(sorted(missing), hides, 'missing image file')}; paths start from {tree.root}, and every "
             "listed picture must be there; complete the folder, set dataset.root, or set dataset.missing_images=drop"
         )
-    words = ", ".join(f"{count} {what}" for what, count in tally.items())
+    words = ", ".join(f"{count} {what}" for what, count in dropped.items())
+    incomplete = _count_missing(files)
     log.info(
-        "%s: kept %d of %d studies; dropped: %s; %d lateral files are missing",
-        *(table, len(kept), len(records), words, lost_laterals),
+        "%s: kept %d of %d studies; dropped: %s; of the kept ones: %s",
+        *(table, len(kept), len(records), words, ", ".join(f"{count} {what}" for what, count in incomplete.items())),
     )
     if not kept:
         raise ValueError(
             f"{table}: no study is left of {len(records)} (dropped: {words}); a study needs a frontal file"
             f"{' and a text (dataset.report_policy)' if needs_report else ''}; complete the folder or set dataset.root"
         )
-    tally["lateral files missing"] = lost_laterals
-    return Listing(made.studies, made.frontal_paths, made.lateral_paths, made.other_paths, np.array(kept), tally)
+    chosen = [records[number] for number in kept]
+    return Listing(
+        [
+            Study(record.study_id, record.patient_id, record.report, found.lateral != "", record.row)
+            for record, found in zip(chosen, files, strict=True)
+        ],
+        [found.frontal for found in files],
+        [found.lateral for found in files],
+        [found.others for found in files],
+        np.array(kept, dtype=np.int64),
+        dropped | incomplete,
+    )
+
+
+def _find(record: Record, tree: Tree) -> _Files:
+    file_of = {path: tree.find(path) for path in record.paths}
+    firsts = []
+    replaced = 0
+    for paths in (record.frontals, record.laterals):
+        first = next((file_of[path] for path in paths if file_of[path]), "")
+        replaced += bool(first) and not file_of[paths[0]]
+        firsts.append(first)
+    return _Files(
+        *firsts,
+        others=tuple(dict.fromkeys(file for file in file_of.values() if file and file not in firsts)),
+        missing=tuple(path for path, file in file_of.items() if not file),
+        lost_laterals=int(bool(record.laterals) and not firsts[1]),
+        replaced=replaced,
+    )
+
+
+def _count_missing(files: Sequence[_Files]) -> dict[str, int]:
+    """Counts each missing file of the kept studies under what became of it."""
+    lost = sum(found.lost_laterals for found in files)
+    replaced = sum(found.replaced for found in files)
+    return {
+        "lateral files are missing": lost,
+        "missing files have another view of their study in their place": replaced,
+        "further files are missing": sum(len(found.missing) for found in files) - lost - replaced,
+    }
 
 
 def _check_records(table: Path, records: Sequence[Record], tree: Tree, hides: bool) -> None:
     outside = [
         (record.row, path)
         for record in records
-        for path in (record.frontal, record.lateral, *record.others)
+        for path in record.paths
         if not tree.is_open and leaves_root(path)
     ]
     if outside:

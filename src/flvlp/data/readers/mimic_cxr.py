@@ -145,22 +145,17 @@ def _group(table: Table, hides: bool) -> dict[str, _Pictures]:
 
 def _record(study: str, pictures: _Pictures, reports: Reports, policy: str) -> Record:
     patient = f"files/p{pictures.subject[:2]}/p{pictures.subject}"
-    chosen: dict[str, str] = {}
-    others = []
     # Stable: of equal views, the first of the table comes first.
-    best = sorted(pictures.views, key=lambda view: view[0])
-    for rank, dicom in best:
-        kind = "frontal" if rank < len(FRONTALS) else "lateral" if rank < len(_RANK) else "other"
-        path = f"{patient}/s{study}/{dicom}.jpg"
-        if kind == "other" or chosen.setdefault(kind, path) != path:
-            others.append(path)
+    views = [
+        (rank, f"{patient}/s{study}/{dicom}.jpg") for rank, dicom in sorted(pictures.views, key=lambda view: view[0])
+    ]
     text = reports.text(pictures.row, f"{patient}/s{study}.txt")
     return Record(
         f"s{study}",
         f"p{pictures.subject}",
-        chosen.get("frontal", ""),
-        chosen.get("lateral", ""),
-        tuple(others),
+        tuple(path for rank, path in views if rank < len(FRONTALS)),
+        tuple(path for rank, path in views if len(FRONTALS) <= rank < len(_RANK)),
+        tuple(path for rank, path in views if rank == len(_RANK)),
         compose_report(split_sections(text), policy) if text else "",
         pictures.row,
     )

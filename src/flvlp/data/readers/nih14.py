@@ -55,7 +55,7 @@ def read_nih14(config: NIH14Config) -> FileSource:
     tree = Tree(root)
     folder_of = {stem_of(name): folder for folder in reversed(FOLDERS) for name in tree.names(folder)}
     records = [
-        Record(name, patient, f"{folder_of.get(stem_of(name), 'images')}/{name}".lstrip("/"), row=int(line))
+        Record(name, patient, (f"{folder_of.get(stem_of(name), 'images')}/{name}".lstrip("/"),), row=int(line))
         for line, name, patient in zip(
             table.lines, table.columns["Image Index"], table.columns["Patient ID"], strict=True
         )
@@ -63,11 +63,13 @@ def read_nih14(config: NIH14Config) -> FileSource:
     labels = read_labels(table)
     listing = list_studies(config, table.path, records, tree)
     names = [study.study_id for study in listing.studies]
-    no_lists = f"{' and '.join(LISTS.values())} are not in {root}"
+    absent = [name for name in LISTS.values() if not (root / name).is_file()]
+    no_lists = f"{' and '.join(absent)} is not in {root}"
+    published = published_parts(root, table.columns["Image Index"])
     return FileSource(
         root,
         listing,
-        split_of(config, listing, published=published_parts(root, names), no_lists=no_lists),
+        split_of(config, records, kept=listing.kept, published=published, no_lists=no_lists),
         hides_ids(config),
         labels=Labels(NAMES, labels.values[listing.kept]),
         boxes=read_boxes(boxes, names) if (boxes := find_table(root, (BOXES,))) else None,

@@ -23,8 +23,7 @@ log = logging.getLogger(__name__)
 NAMES = ("Foreign Object",)
 # Part of the split -> table and folder. The field tests on dev: the labels of the publisher's own test part were hidden
 # at first, and not every copy has them.
-PARTS = {"train": "train", "test": "dev"}  # of the releases without labels of the test pictures
-WITH_TEST = {"train": "train", "validation": "dev", "test": "test"}
+PARTS = {"train": "train", "validation": "dev", "test": "test"}
 _ANNOTATION = "annotation"
 _NAME_COLUMNS = ("image_name", "image_path")  # releases differ
 _SIZE_COLUMNS = ("width", "height")
@@ -67,8 +66,8 @@ def read_object_cxr(config: ObjectCXRConfig) -> FileSource:
         ImageReadError: with `on_error=raise`, a header that cannot be read; `skip` leaves the objects of the picture
             out, whose pixels cannot be read either.
     """
-    root = open_root(config, " and ".join(f"{name}.csv" for name in PARTS.values()))
-    parts = WITH_TEST if find_table(root, ("test.csv",)) else PARTS
+    root = open_root(config, "train.csv and dev.csv")
+    parts = {part: name for part, name in PARTS.items() if part != "test" or find_table(root, (f"{name}.csv",))}
     hides = hides_ids(config)
     tree = Tree(root)
     records: list[Record] = []
@@ -81,7 +80,7 @@ def read_object_cxr(config: ObjectCXRConfig) -> FileSource:
             study_id = f"{folder}/{name}" if name else ""  # a blank id is refused later, with its row
             places = (f"{place}/{name}".lstrip("/") for place in (folder, "images", ""))
             file = next((place for place in places if tree.find(place)), f"{folder}/{name}")
-            records.append(Record(study_id, study_id, file, row=line))
+            records.append(Record(study_id, study_id, (file,), row=line))
     listing = list_studies(config, root, records, tree)
     kept = [pictures[number] for number in listing.kept]
     sizes = _sizes(root, listing, kept, hides, is_strict=config.on_error == "raise")
@@ -89,7 +88,7 @@ def read_object_cxr(config: ObjectCXRConfig) -> FileSource:
     return FileSource(
         root,
         listing,
-        split_of(config, listing, published=[picture.part for picture in kept]),
+        split_of(config, records, kept=listing.kept, published=[picture.part for picture in pictures]),
         hides,
         labels=Labels(NAMES, np.array([[len(picture.shapes) > 0] for picture in kept], dtype=np.float32)),
         boxes=_boxes(root, shapes, sizes),

@@ -59,7 +59,7 @@ def read_pairs(config: PairsConfig) -> FileSource:
         for key in ("frontal", "lateral", "mask")
     )
     records = [
-        Record(f"row-{line}", patient, frontal, lateral, report=report, row=int(line))
+        Record(f"row-{line}", patient, (frontal,), (lateral,) if lateral else (), report=report, row=int(line))
         for line, patient, frontal, lateral, report in zip(
             table.lines, patients, frontals, laterals, reports, strict=True
         )

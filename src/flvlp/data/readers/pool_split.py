@@ -59,8 +59,7 @@ def split_or_pool(
         if config.split_lists:
             problem += f" from {config.split_lists} (lists of other studies, or none of the official parts)"
         with without_details(hides and config.split_lists != "", problem):
-            split = split_of(config, listing, published=published, no_lists=no_lists, keys=keys, folders=folders)
-        return split
+            return split_of(config, listing.studies, published=published, no_lists=no_lists, keys=keys, folders=folders)
     patients = [study.patient_id for study in listing.studies]
     name = config.split
     if config.pool:
@@ -81,4 +80,6 @@ def split_or_pool(
             patient_ids=patients,
         )
         name = drawn_name(name, pool)
-    return replace(split_of(config, listing, published=parts_around(pool, published, patients), keys=keys), name=name)
+    return replace(
+        split_of(config, listing.studies, published=parts_around(pool, published, patients), keys=keys), name=name
+    )

@@ -3,6 +3,7 @@
 import json
 import logging
 from collections.abc import Mapping
+from dataclasses import replace
 from pathlib import Path
 
 import numpy as np
@@ -23,6 +24,7 @@ NAMES = ("Pneumonia",)
 BOX_NAMES = ("Lung Opacity",)
 TABLE = "stage_2_train_labels.csv"
 CLASSES = "stage_2_detailed_class_info.csv"
+BY_PATIENT, BY_PICTURE = "rsna/patient-70-15-15", "rsna/picture-70-15-15"
 MAPPING = "pneumonia-challenge-dataset-mappings_2018.json"
 # The publisher's, then those of converted copies.
 FOLDERS = ("stage_2_train_images", "train_images", "images", "")
@@ -77,7 +79,7 @@ def read_rsna(config: RSNAConfig) -> FileSource:
         Record(
             study_id=name,
             patient_id=patient_of.get(name, name),
-            frontal=f"{folder_of.get(name, FOLDERS[0])}/{name}.dcm".lstrip("/"),
+            frontals=(f"{folder_of.get(name, FOLDERS[0])}/{name}.dcm".lstrip("/"),),
             row=int(table.lines[row]),
         )
         for name, row in first_row.items()
@@ -87,7 +89,7 @@ def read_rsna(config: RSNAConfig) -> FileSource:
     return FileSource(
         root,
         listing,
-        split_of(config, listing),
+        split_of(_with_split(config, has_patients=bool(patient_of)), records, kept=listing.kept),
         hides,
         labels=Labels(NAMES, targets[list(first_row.values())][listing.kept, None]),
         boxes=boxes_of(
@@ -101,6 +103,22 @@ def read_rsna(config: RSNAConfig) -> FileSource:
     )
 
 
+def _with_split(config: RSNAConfig, *, has_patients: bool) -> RSNAConfig:
+    """Chooses the default split: by patient with the mapping file, by picture without it, each with its own name.
+
+    Raises:
+        ValueError: a split by patient, without the mapping file.
+    """
+    if not config.split:
+        return replace(config, split=BY_PATIENT if has_patients else BY_PICTURE)
+    if config.split == BY_PATIENT and not has_patients:
+        raise ValueError(
+            f"dataset.split: {BY_PATIENT} needs {MAPPING}, which says whose each picture is; add it to dataset.root, "
+            f"or take {BY_PICTURE}"
+        )
+    return config
+
+
 def read_patients(root: Path) -> dict[str, str]:
     """Reads which NIH patient each picture is of: `nih-` and the number as NIH's file names have it; {} without a file.
 
@@ -109,7 +127,7 @@ def read_patients(root: Path) -> dict[str, str]:
     """
     path = root / MAPPING
     if not path.is_file():
-        log.info("%s: no %s; each picture counts as a patient of its own", root, MAPPING)
+        log.warning("%s: no %s; a person with several pictures may be in several parts", root, MAPPING)
         return {}
     try:
         entries = json.loads(path.read_text(encoding="utf-8-sig"))

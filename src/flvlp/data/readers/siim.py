@@ -94,20 +94,20 @@ def read_siim(config: SIIMConfig) -> FileSource:
     for name, picture in pictures.items():
         new_name = mirror[name].new_name if name in mirror else name
         file = file_of.get(name) or file_of.get(stem_of(new_name)) or f"dicom-images-train/{name}.dcm"
-        records.append(Record(name, name, file, row=picture.row))
+        records.append(Record(name, name, (file,), row=picture.row))
     listing = list_studies(config, path, records, tree)
     ids = [study.study_id for study in listing.studies]
     kept = [pictures[picture_id] for picture_id in ids]
-    keys = ids
+    keys = list(pictures)
     if config.split == "siim/benchx":  # its lists name the pictures as the PNG mirror does
-        keys = [key_of(mirror[name].new_name) if name in mirror else name for name in ids]
+        keys = [key_of(mirror[name].new_name) if name in mirror else name for name in pictures]
     masks: Masks = RLEMasks([tuple(picture.masks) for picture in kept], PUBLISHED_SHAPE)
     if pictures is mirror:
         masks = FileMasks(_mirror_masks(root, kept, hides))
     return FileSource(
         root,
         listing,
-        split_of(config, listing, keys=keys),
+        split_of(config, records, kept=listing.kept, keys=keys),
         hides,
         labels=Labels(NAMES, np.array([[picture.row_of_mask > 0] for picture in kept], dtype=np.float32)),
         masks=masks,

@@ -84,10 +84,33 @@ def make_split(name: str, table: SplitTable, *, seed: int, validation_fraction: 
     parts = _without_torn(name, {part: parts[part] for part in PARTS if part in parts}, table.patient_ids)
     if not len(parts["train"]):
         raise ValueError(f"dataset.split: {name} leaves no study for training; choose another split, or other lists")
+    left = len(table.study_ids) - sum(map(len, parts.values()))
+    if left:
+        log.info("%s: %d of %d studies are in no part", name, left, len(table.study_ids))
+    absent = [
+        part for part in PARTS[1:] if not len(parts.get(part, ())) and (part == "validation" or rule.how != "patients")
+    ]
+    if absent:
+        log.warning("%s: there is no %s part", name, " and no ".join(absent))
     sizes = tuple(len(parts.get(part, ())) for part in PARTS)
     if rule.sizes and sizes != rule.sizes:
         log.info("%s: %s studies here, %s of the complete data set", name, _shown(sizes), _shown(rule.sizes))
     return Split(name, parts)
+
+
+def restricted(split: Split, kept: np.ndarray) -> Split:
+    """Returns the split of the studies at the positions `kept` (n,) ascending, counted anew.
+
+    Raises:
+        ValueError: no study is left for training.
+    """
+    parts = {part: np.flatnonzero(np.isin(kept, rows)) for part, rows in split.parts.items()}
+    if not len(parts["train"]):
+        raise ValueError(
+            f"dataset.split: of the training part of {split.name} nothing is there; complete the folder, or choose "
+            "another split"
+        )
+    return Split(split.name, parts)
 
 
 def _shown(sizes: tuple[int, ...]) -> str:

@@ -40,7 +40,7 @@ SPLITS: dict[str, SplitRule] = {
     "chexpert/mgca": SplitRule(
         "published",
         "MGCA's sizes with dataset.unit=frontal: 5,000 pictures for validation, valid.csv for test; by patient",
-        validation=5000 / 222_414,
+        validation=5000 / 191_027,  # of the frontal pictures
         test_part="validation",
     ),
     "chexpert/5x200": SplitRule("published", f"{_POOL} (GLoRIA's list, or PRIOR's)", validation=0.1),
@@ -52,14 +52,16 @@ SPLITS: dict[str, SplitRule] = {
         validation=0.1,
     ),
     "nih14/mrm": SplitRule("lists", "lists of MRM, MaCo, ECAMP and BenchX", sizes=(78_468, 11_219, 22_433)),
-    "rsna/patient-70-15-15": SplitRule("patients", _PICTURE, validation=0.15, test=0.15),
+    "rsna/patient-70-15-15": SplitRule(
+        "patients", "by the NIH patient, with RSNA's mapping file; no test labels were published", 0.15, 0.15
+    ),
+    "rsna/picture-70-15-15": SplitRule("patients", _PICTURE, validation=0.15, test=0.15),
     "rsna/mgca": SplitRule("shuffle", "MGCA, classification", 0.15, 0.15, sizes=(18_678, 4003, 4003)),
     "rsna/mgca-detection": SplitRule("shuffle", "MGCA, detection; ECAMP", 0.2, 0.2, sizes=(16_010, 5337, 5337)),
     "rsna/benchx": SplitRule("lists", "lists of BenchX", sizes=(18_678, 4003, 4003)),
     "covidx/official": SplitRule(
         "published", "the release's lists; without a list for it, validation is a fifth of the patients", validation=0.2
     ),
-    "covidx/mgca": SplitRule("shuffle", "MGCA's code on the train list of 9A", 0.2, sizes=(24_104, 6026, 400)),
     "covidx/ecamp": SplitRule("lists", "lists of ECAMP", sizes=(27_117, 3013, 400)),
     "covidx/benchx": SplitRule("lists", "lists of BenchX for CXR-4", sizes=(67_862, 8472, 8481)),
     "siim/patient-70-15-15": SplitRule("patients", _PICTURE, validation=0.15, test=0.15),
@@ -67,10 +69,12 @@ SPLITS: dict[str, SplitRule] = {
     "siim/benchx": SplitRule("lists", "lists of BenchX", sizes=(9303, 1372, 1372)),
     "object_cxr/official": SplitRule(
         "published",
-        "train, dev and test.csv; without test.csv dev is tested on and validation is a fifth of train",
+        "train.csv and dev.csv, which is tested on; validation is a fifth of train",
         validation=0.2,
-        sizes=(8000, 1000, 1000),
+        test_part="validation",
+        sizes=(6400, 1600, 1000),
     ),
+    "object_cxr/three-parts": SplitRule("published", "train.csv, dev.csv, test.csv; BenchX", sizes=(8000, 1000, 1000)),
     "object_cxr/mgca": SplitRule(
         "shuffle", "MGCA's code on train.csv; test is dev.csv", 0.1, test_part="validation", sizes=(7200, 800, 1000)
     ),

@@ -42,10 +42,10 @@ pretrain: $(STAMP) ## pre-train; phantoms and tiny encoders unless ARGS says oth
 	$(LAUNCH) experiments/pretrain.py $(ARGS)
 
 prepare: $(STAMP) ## count a download and decode its pictures once: DATASET=nih14 ROOT=/data/nih
-	$(BIN)/python experiments/prepare.py dataset=$(DATASET) dataset.root=$(ROOT) $(ARGS)
+	$(BIN)/python experiments/prepare.py dataset=$(DATASET) "dataset.root='$(ROOT)'" $(ARGS)
 
 doctor: $(STAMP) ## say what is there and what is missing: DATASET=nih14 ROOT=/data/nih
-	@$(BIN)/python experiments/prepare.py action=doctor dataset=$(DATASET) dataset.root=$(ROOT) $(ARGS)
+	@$(BIN)/python experiments/prepare.py action=doctor dataset=$(DATASET) "dataset.root='$(ROOT)'" $(ARGS)
 
 test: $(STAMP) ## run the tests (minutes, no network)
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)
@@ -65,5 +65,5 @@ format: $(STAMP) ## format the code
 tensorboard: $(STAMP) ## open TensorBoard on LOGDIR (runs/pretrain)
 	$(BIN)/tensorboard --logdir $(LOGDIR)
 
-clean: ## delete caches of the tools and made phantoms; runs stay
-	rm -rf cache .pytest_cache .mypy_cache .ruff_cache .hypothesis
+clean: ## delete caches of the tools, phantoms and stand-ins; runs and pixel caches stay
+	rm -rf cache/phantom cache/standin .pytest_cache .mypy_cache .ruff_cache .hypothesis

@@ -8,6 +8,8 @@ python experiments/prepare.py dataset=mimic_cxr dataset.root=/data/mimic long_si
 
 import logging
 import os
+import shlex
+import sys
 import time
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -18,14 +20,15 @@ from omegaconf import DictConfig
 
 from entry import typed
 from flvlp.data.config import check_choice
-from flvlp.data.readers.config import PHANTOM_ROOT, DatasetConfig, FilesConfig, PublishedConfig
+from flvlp.data.readers.config import DatasetConfig, FilesConfig, PublishedConfig
 
 if TYPE_CHECKING:
-    from flvlp.data.cache_making import Header
+    from flvlp.data.cache.making import Header
     from flvlp.data.readers.files import FileSource
 
 log = logging.getLogger(__name__)
 
+UNREADABLE = "unreadable.txt"
 UNREADABLE_SHOWN = 5
 ACTIONS = ("prepare", "dry_run", "doctor")
 
@@ -46,6 +49,8 @@ class Args:
         check_choice("action", self.action, ACTIONS)
         if self.long_side < 1 or self.workers < 0:
             raise ValueError(f"long_side, workers: must be at least 1 and 0, got {self.long_side} and {self.workers}")
+        if not all(0 < fraction <= 1 for fraction in self.fractions):
+            raise ValueError(f"fractions: must lie in (0, 1], got {self.fractions}")
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")
@@ -57,12 +62,11 @@ def main(cfg: DictConfig) -> None:
         raise ValueError(  # noqa: TRY004 (the user gave a value, not a type)
             f"dataset: {args.dataset.name} is made on the spot and needs no preparation; choose a data set of files"
         )
-    workers = args.workers or os.cpu_count() or 1
+    workers = args.workers or len(os.sched_getaffinity(0))
     if args.action == "doctor":
         raise SystemExit(doctor(args.dataset, args.long_side))
     source = read(args.dataset)
-    names = views_of(source)
-    headers = survey(source, names, workers, args.dataset)
+    headers = survey(source, workers, args.dataset)
     if args.action == "prepare":
         prepare(args, source, headers, workers)
 
@@ -77,24 +81,19 @@ def read(config: DatasetConfig) -> "FileSource":
     return source
 
 
-def views_of(source: "FileSource") -> list[str]:
-    """Returns the path of every view that training reads, each once, in the order of the studies."""
-    listing = source.listing
-    pairs = zip(listing.frontal_paths, listing.lateral_paths, strict=True)
-    return list(dict.fromkeys(path for views in pairs for path in views if path))
-
-
-def survey(source: "FileSource", names: list[str], workers: int, config: FilesConfig) -> "dict[str, Header]":
+def survey(source: "FileSource", workers: int, config: FilesConfig) -> "dict[str, Header]":
     """The dry run: reads every header, prints the counts of each part and what cannot be read."""
-    from flvlp.data import cache_making
+    from flvlp.data.cache import making as cache_making
     from flvlp.data.summary import count_parts, table_of
 
+    names = source.views()
     headers = dict(zip(names, cache_making.survey(source.root, names, workers), strict=True))
     errors = {name: header.error for name, header in headers.items()}
     log.info("%s, split %s", config.name, source.split_name)
     log.info("%s", table_of(count_parts(source, errors)))
-    dropped = ", ".join(f"{count} {what}" for what, count in source.listing.tally.items() if count)
-    log.info("dropped or incomplete: %s", dropped or "none")
+    incomplete = ", ".join(f"{count} {what}" for what, count in source.listing.incomplete.items() if count)
+    if incomplete:
+        log.info("of the studies above: %s", incomplete)
     warn_unreadable(errors, source.hides_ids)
     return headers
 
@@ -111,24 +110,27 @@ def warn_unreadable(errors: dict[str, str], hides: bool) -> dict[str, str]:
 
 def prepare(args: Args, source: "FileSource", headers: "dict[str, Header]", workers: int) -> None:
     """Makes the cache, goes on with one that was left unfinished, and writes the id lists."""
-    from flvlp.data.cache_making import bytes_needed, make_cache
-    from flvlp.data.pixel_cache import cache_folder, cache_settings
+    from flvlp.data.cache.making import bytes_needed, make_cache
+    from flvlp.data.cache.reading import cache_folder, cache_settings
     from flvlp.data.splits.writing import write_lists
 
     settings = cache_settings(args.dataset.name, source.root, args.long_side)
     folder = cache_folder(args.dataset.cache_root, settings)
     size = bytes_needed(list(headers.values()), args.long_side)
-    log.info("cache: %s (%.2f GiB, %d processes)", folder, size / 2**30, workers)
+    log.info("cache: %s (%.2f GiB)", folder, size / 2**30)
     start = time.monotonic()
-    entries, made = make_cache(folder, settings, source.root, headers, workers)
+    entries, made, processes = make_cache(folder, settings, source.root, headers, workers)
     seconds = time.monotonic() - start
-    log.info("%d pictures decoded in %.1f s (%.1f a second and process)", made, seconds, made / seconds / workers)
+    if made:
+        rate = made / seconds / processes
+        log.info("%d pictures decoded in %.1f s: %.1f a second and process (%d)", made, seconds, rate, processes)
     failed = warn_unreadable(dict(zip(entries.names, entries.errors, strict=True)), source.hides_ids)
+    report = folder / UNREADABLE
+    report.write_text("".join(f"{name}: {error}\n" for name, error in failed.items()))
     if failed:
-        (folder / "unreadable.txt").write_text("".join(f"{name}: {error}\n" for name, error in failed.items()))
         log.warning(
             "%d pictures cannot be read (%s); training stops at them, or leaves them out (dataset.on_error=skip)",
-            *(len(failed), folder / "unreadable.txt"),
+            *(len(failed), report),
         )
     lists, content = write_lists(folder / "splits", source, args.fractions, args.fraction_seeds)
     for name, entry in content["lists"].items():
@@ -138,43 +140,64 @@ def prepare(args: Args, source: "FileSource", headers: "dict[str, Header]", work
 
 def doctor(config: FilesConfig, long_side: int) -> int:
     """Prints what is there and what is missing, tries to read it, checks the cache; returns the exit status."""
-    from flvlp.data.cache_making import damaged_parts
     from flvlp.data.doctor import MISSING, OK, WRONG, examine
-    from flvlp.data.pixel_cache import INDEX, cache_folder, cache_settings
     from flvlp.data.readers.build import READERS, on_disk
     from flvlp.data.readers.tables import hides_ids
 
-    is_standin = config.root == PHANTOM_ROOT
     if isinstance(config, PublishedConfig):
-        config = on_disk(config)
-        root = Path(config.root)
-        if not root.is_dir():
-            log.error("no such folder: %s\nnext: set ROOT to the download of %s (docs/data.md)", root, config.name)
+        found = on_disk(config)
+        if not Path(found.root).is_dir():
+            log.error(
+                "no such folder: %s\nnext: set ROOT to the download of %s (docs/data.md)", found.root, config.name
+            )
             return 1
-        checks = examine(root, READERS[config.name][1], hides_ids(config))
+        checks = examine(Path(found.root), READERS[config.name][1](found), hides_ids(config))
         for check in checks:
             log.info("%-10s %s: %s", check.state, check.what, check.seen)
-        bad = [check for check in checks if check.state in (MISSING, WRONG)]
-        if bad:
-            log.error("next: %s", "; ".join(f"add {check.what} ({check.seen})" for check in bad))
+        what_to_do = {MISSING: "add", WRONG: "correct"}
+        steps = [
+            f"{what_to_do[check.state]} {check.what} ({check.seen})" for check in checks if check.state in what_to_do
+        ]
+        if steps:
+            log.error("next: %s", "; ".join(steps))
             return 1
     try:
         source = read(config)
     except (ValueError, OSError) as error:
-        log.error("%s\nnext: %s", "the tables and pictures do not fit together:", error)  # noqa: TRY400
+        log.error("%-10s tables and pictures do not fit together\nnext: %s", WRONG, error)  # noqa: TRY400
         return 1
     parts = ", ".join(f"{part} {len(rows):,}" for part, rows in source.splits.items())
     log.info("%-10s split %s: %s", OK, source.split_name, parts)
-    cache = cache_folder(config.cache_root, cache_settings(config.name, source.root, long_side))
-    if (cache / INDEX).is_file():
-        damaged = damaged_parts(cache)
-        log.info("%-10s pixel cache of %d px: %s", WRONG if damaged else OK, long_side, cache)
-        if damaged:
-            names = ", ".join(f"{number:05d}" for number in damaged)
-            log.error("next: delete the parts %s (.json and .bin) of the cache, then run make prepare again", names)
-            return 1
-    log.info("next: make prepare DATASET=%s%s", config.name, "" if is_standin else f" ROOT={config.root}")
-    return 0
+    return check_cache(config, source, long_side)
+
+
+def check_cache(config: FilesConfig, source: "FileSource", long_side: int) -> int:
+    """Says of the pixel cache of this size whether it is there, whole and true, and what to do next."""
+    from flvlp.data.cache.parts import damaged_parts
+    from flvlp.data.cache.reading import CacheError, PixelCache, cache_folder, cache_settings
+    from flvlp.data.doctor import OK, OPTIONAL, WRONG
+
+    command = shlex.join(["python", *sys.argv[:1], *(word for word in sys.argv[1:] if not word.startswith("action="))])
+    folder = cache_folder(config.cache_root, cache_settings(config.name, source.root, long_side))
+    try:
+        cache = PixelCache(folder)
+    except FileNotFoundError:
+        log.info("%-10s pixel cache of %d px: %s\nnext: %s", OPTIONAL, long_side, folder, command)
+        return 0
+    except CacheError as error:
+        log.error("%-10s pixel cache: %s\nnext: %s", WRONG, error, command)  # noqa: TRY400
+        return 1
+    damaged = damaged_parts(folder)
+    if damaged:
+        log.error("%-10s pixel cache: the pixels of %s are not those that were written", WRONG, ", ".join(damaged))
+        log.error("next: delete these .bin files in %s, then %s", folder, command)
+        return 1
+    stale = len(cache.changed_files(source.root)) + sum(name not in cache for name in source.views())
+    unreadable = sum(map(bool, cache.entries.errors))
+    state = f"{len(cache.entries.names)} pictures, {unreadable} unreadable, {stale} new or changed since"
+    log.info("%-10s pixel cache of %d px: %s (%s)", WRONG if stale else OK, long_side, folder, state)
+    log.info("next: %s", command if stale else f"train with encoder.resize={long_side}")
+    return int(stale > 0)
 
 
 if __name__ == "__main__":

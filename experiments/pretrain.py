@@ -16,21 +16,12 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from entry import (
-    find_tokenizer,
-    name_of,
-    read_source,
-    refuse_sweep_under_torchrun,
-    remove_if_empty,
-    resumed_config,
-    run_folder,
-    show_studies,
-    typed,
-)
+from entry import refuse_sweep_under_torchrun, remove_if_empty, resumed_config, run_folder, typed
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.engine.config import EngineConfig
 from flvlp.losses.config import LossConfig
 from flvlp.models.config import NONE, EncoderConfig, HeadsConfig
+from inputs import check_same_data, find_tokenizer, name_of, read_source, show_studies
 
 if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a misspelt key must not wait for them
     from flvlp.data.loaders import Loaders
@@ -121,6 +112,7 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
     if distributed.is_main():
         run_logs.open_run(folder, config_yaml, args.seed, is_new=args.resume is None)
         tokenizer.save(folder / "tokenizer")
+        check_same_data(folder, source)
     if state.step == 0:
         training.save()  # a run killed before its first regular checkpoint is resumed from here
         show_studies(args.dataset, image_config(args), source, training.run_log, args.engine.log_pictures)

@@ -38,7 +38,7 @@ ONLY_IN = {
     "omegaconf": ("experiments/",),
 }
 # Files that `--help` and a misspelt key wait for.
-LIGHT = [*SOURCE.rglob("config.py"), EXPERIMENTS / "entry.py", EXPERIMENTS / "pretrain.py"]
+LIGHT = [*SOURCE.rglob("config.py"), *EXPERIMENTS.glob("*.py")]
 HEAVY = {"torch", "timm", "transformers", "torchvision", "pandas", "sklearn", "scipy"}
 
 

@@ -35,9 +35,15 @@ def prepare(folder: Path) -> Command:
     return run_prepare
 
 
-def standin(folder: Path, name: str) -> Path:
-    (made,) = (folder / "cache" / "standin").glob(f"{name}-*")
-    return made
+@pytest.fixture
+def nih(prepare: Command, folder: Path, tmp_path: Path) -> Path:
+    """A copy of the NIH stand-in that may be damaged."""
+    made = list((folder / "cache" / "standin").glob("nih14-*"))
+    if not made:
+        assert prepare("dataset=nih14", "action=dry_run").returncode == 0
+        made = list((folder / "cache" / "standin").glob("nih14-*"))
+    shutil.copytree(made[0], tmp_path / "nih")
+    return tmp_path / "nih"
 
 
 def test_counts_cache_and_lists_of_a_stand_in(prepare: Command, folder: Path) -> None:
@@ -55,7 +61,8 @@ def test_counts_cache_and_lists_of_a_stand_in(prepare: Command, folder: Path) ->
     assert set(hundredth) <= set(tenth) <= set(ids["train"])
     again = prepare("dataset=nih14")
     assert "60 of 60 pictures are there from an earlier start" in again.stderr
-    assert "0 pictures decoded" in again.stderr
+    assert "decoded" not in again.stderr
+    assert not (folder / "prepare.log").exists()
 
 
 def test_a_dry_run_counts_and_makes_nothing(prepare: Command, folder: Path) -> None:
@@ -85,17 +92,27 @@ def test_pre_training_on_a_set_without_reports_is_refused(run: Run, folder: Path
     assert not (folder / "refused").exists()
 
 
-def damaged(folder: Path, tmp_path: Path) -> Path:
-    """A copy of the NIH stand-in that may be damaged."""
-    copy = tmp_path / "nih"
-    shutil.copytree(standin(folder, "nih14"), copy)
-    return copy
-
-
-def test_the_doctor_finds_a_whole_tree_well_and_gives_the_next_command(prepare: Command) -> None:
-    done = prepare("dataset=nih14", "action=doctor")
+def test_the_doctor_finds_a_whole_tree_well_and_gives_the_next_command(
+    prepare: Command, nih: Path, tmp_path: Path
+) -> None:
+    arguments = ("dataset=nih14", f"dataset.root={nih}", f"dataset.cache_root={tmp_path / 'cache'}")
+    done = prepare(*arguments, "action=doctor")
     assert done.returncode == 0, done.stderr[-3000:]
-    assert "next: make prepare DATASET=nih14\n" in done.stderr
+    assert f"prepare.py {' '.join(STANDIN)} {' '.join(arguments)}\n" in done.stderr.split("next: ")[1]
+    assert prepare(*arguments).returncode == 0
+    done = prepare(*arguments, "action=doctor")
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "60 pictures, 0 unreadable, 0 new or changed since" in done.stderr
+    assert "next: train with encoder.resize=48" in done.stderr
+    picture = next(nih.rglob("*.png"))
+    picture.write_bytes(b"changed")
+    done = prepare(*arguments, "action=doctor")
+    assert done.returncode == 1
+    assert "1 new or changed since" in done.stderr
+
+
+def test_the_doctor_names_a_stand_in_as_such(prepare: Command) -> None:
+    assert "split rsna/patient-70-15-15@phantom" in prepare("dataset=rsna", "action=doctor").stderr
 
 
 @pytest.mark.parametrize(
@@ -108,29 +125,27 @@ def test_the_doctor_finds_a_whole_tree_well_and_gives_the_next_command(prepare: 
     ],
 )
 def test_the_doctor_says_what_is_wrong_and_what_to_do(
-    prepare: Command, folder: Path, tmp_path: Path, damage: str, words: tuple[str, ...]
+    prepare: Command, nih: Path, damage: str, words: tuple[str, ...]
 ) -> None:
-    root = damaged(folder, tmp_path)
-    table = root / "Data_Entry_2017_v2020.csv"
+    table = nih / "Data_Entry_2017_v2020.csv"
     match damage:
         case "no table":
             table.unlink()
         case "semicolons":
             table.write_text(table.read_text().replace(",", ";"))
         case "no lists":
-            (root / "test_list.txt").unlink()
+            (nih / "test_list.txt").unlink()
         case "a picture less":
-            next(root.rglob("*.png")).unlink()
-    done = prepare("dataset=nih14", "action=doctor", f"dataset.root={root}")
+            next(nih.rglob("*.png")).unlink()
+    done = prepare("dataset=nih14", "action=doctor", f"dataset.root={nih}")
     assert done.returncode == 1
     for word in words:
         assert word in done.stderr, f"{word!r} is not in: {done.stderr[-2000:]}"
 
 
-def test_bad_pictures_are_named_and_do_not_crash_a_worker(prepare: Command, folder: Path, tmp_path: Path) -> None:
-    root = damaged(folder, tmp_path)
+def test_bad_pictures_are_named_and_do_not_crash_a_worker(prepare: Command, nih: Path, tmp_path: Path) -> None:
     names = ("truncated", "huge", "tiny", "text", "jpeg", "dicom")
-    bad = dict(zip(names, sorted(root.rglob("*.png")), strict=False))
+    bad = dict(zip(names, sorted(nih.rglob("*.png")), strict=False))
     noise = np.random.default_rng(0).integers(0, 256, (64, 64), dtype=np.uint8)
     bad["truncated"].write_bytes(bad["truncated"].read_bytes()[:200])
     bad["huge"].write_bytes(huge_png(60_000, 60_000))
@@ -141,18 +156,18 @@ def test_bad_pictures_are_named_and_do_not_crash_a_worker(prepare: Command, fold
     whole = pydicom.dcmread(write_dicom(tmp_path / "whole.dcm"))
     del whole.PixelData
     whole.save_as(bad["dicom"])
-    done = prepare("dataset=nih14", f"dataset.root={root}")
+    done = prepare("dataset=nih14", f"dataset.root={nih}", f"dataset.cache_root={tmp_path / 'cache'}")
     assert done.returncode == 0, done.stderr[-3000:]
     for name, cause in (
         ("huge", "Image size (3600000000 pixels) exceeds"),
         ("text", "neither PNG"),
         ("dicom", "no pixel"),
     ):
-        assert f"unreadable: '{bad[name].relative_to(root)}' ({cause}" in done.stderr, done.stderr[-3000:]
+        assert f"unreadable: '{bad[name].relative_to(nih)}' ({cause}" in done.stderr, done.stderr[-3000:]
     assert "5 pictures cannot be read" in done.stderr, done.stderr[-2000:]
-    (report,) = (folder / "cache" / "pixels").glob("nih14-*/unreadable.txt")
+    (report,) = (tmp_path / "cache").glob("nih14-*/unreadable.txt")
     listed = {line.split(": ")[0] for line in report.read_text().splitlines()}
-    assert listed == {str(path.relative_to(root)) for name, path in bad.items() if name != "tiny"}
+    assert listed == {str(path.relative_to(nih)) for name, path in bad.items() if name != "tiny"}
 
 
 def huge_png(width: int, height: int) -> bytes:

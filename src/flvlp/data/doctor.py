@@ -2,10 +2,12 @@
 
 import csv
 import gzip
+import zlib
 from dataclasses import dataclass
 from pathlib import Path
 
 from flvlp.data.readers.layout import Expected
+from flvlp.data.readers.tree import PICTURE_SUFFIXES
 
 _LONGEST_HEADER = 100_000  # bytes
 OK, MISSING, WRONG, OPTIONAL = "ok", "missing", "wrong", "not there"
@@ -35,18 +37,20 @@ def examine(root: Path, layout: tuple[Expected, ...], hides: bool) -> list[Check
 
 
 def _check(root: Path, expected: Expected, hides: bool) -> Check:
-    found = next((path for pattern in expected.paths if (path := _first(root, pattern))), None)
+    found = next((path for pattern in expected.paths if (path := _first(root, pattern, expected))), None)
     if found is None:
         looked_for = " or ".join(expected.paths[:4]) + (", ..." if len(expected.paths) > 4 else "")
+        if expected.is_pictures:
+            looked_for += f" with {', '.join(PICTURE_SUFFIXES)}"
         if expected.is_required:
             return Check(expected.what, MISSING, f"looked for {looked_for}")
         return Check(expected.what, OPTIONAL, f"looked for {looked_for}; lost without it: {expected.without}")
-    name = str(found.relative_to(root))
+    name = str(found.relative_to(root) if found.is_relative_to(root) else found)
     if not expected.columns:
         return Check(expected.what, OK, "there" if hides else name)
     try:
         columns = _header(found)
-    except (OSError, UnicodeDecodeError, EOFError, csv.Error) as error:
+    except (OSError, UnicodeDecodeError, EOFError, zlib.error, csv.Error) as error:
         return Check(expected.what, WRONG, f"{name}: its header cannot be read ({error})")
     lacking = [column for column in expected.columns if column not in columns]
     if lacking:
@@ -55,15 +59,24 @@ def _check(root: Path, expected: Expected, hides: bool) -> Check:
     return Check(expected.what, OK, f"{name}: {', '.join(expected.columns if hides else columns)}")
 
 
-def _first(root: Path, pattern: str) -> Path | None:
-    """Returns the first match of a pattern, or of the same with .gz."""
-    for candidate in (pattern, f"{pattern}.gz"):
-        if not any(character in candidate for character in "*?["):
-            if (root / candidate).exists():
-                return root / candidate
-        elif (match := next(root.glob(candidate), None)) is not None:
+def _first(root: Path, pattern: str, expected: Expected) -> Path | None:
+    """Returns the first match of a pattern that counts, or of the same with .gz."""
+    for candidate in (pattern,) if expected.is_pictures else (pattern, f"{pattern}.gz"):
+        if (root / candidate).exists():
+            return root / candidate
+        whole = Path(candidate)  # of a name that the configuration gives; glob takes no absolute one
+        start = Path(whole.anchor) if whole.is_absolute() else root
+        matches = start.glob(str(whole.relative_to(start) if whole.is_absolute() else whole))
+        if (match := next((match for match in matches if _counts(match, root, expected)), None)) is not None:
             return match
     return None
+
+
+def _counts(match: Path, root: Path, expected: Expected) -> bool:
+    if expected.is_pictures and not match.name.lower().endswith(PICTURE_SUFFIXES):
+        return False
+    folders = match.relative_to(root).parts[:-1] if match.is_relative_to(root) else ()
+    return not any(word in folder.lower() for folder in folders for word in expected.skips)
 
 
 def _header(path: Path) -> list[str]:

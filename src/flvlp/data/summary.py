@@ -6,7 +6,15 @@ import numpy as np
 
 from flvlp.data.readers.files import FileSource
 
-ALWAYS = ("studies", "patients", "frontal", "lateral", "pairs", "unreadable")  # shown even where they are 0
+# Shown even where they are 0.
+ALWAYS = (
+    "studies",
+    "patients",
+    "frontal views",
+    "lateral views (pairs)",
+    "unreadable pictures",
+    "dropped: without text",
+)
 
 
 def count_parts(source: FileSource, errors: Mapping[str, str]) -> dict[str, dict[str, int]]:
@@ -17,31 +25,36 @@ def count_parts(source: FileSource, errors: Mapping[str, str]) -> dict[str, dict
         errors: what is wrong with a picture, by its path; "" or absent for one that can be read.
 
     Returns:
-        part -> what is counted -> how many; for each class its positives.
+        part -> what is counted -> how many; `+ <class>` for its positives, `dropped: <why>` for studies that are left
+        out and in none of the other figures.
     """
-    return {
-        part: _count(source, rows, errors)
-        for part, rows in {"all": np.arange(len(source.studies)), **source.splits}.items()
-    }
+    parts = {"all": np.arange(len(source.studies)), **source.splits}
+    counts = {part: _count(source, rows, errors) for part, rows in parts.items()}
+    listed = source.split.listed or {}
+    for why, dropped in source.listing.dropped.items():
+        counts["all"][f"dropped: {why}"] = len(dropped)
+        for part in source.splits:
+            counts[part][f"dropped: {why}"] = int(np.isin(listed.get(part, ()), dropped).sum())
+    return counts
 
 
 def _count(source: FileSource, rows: np.ndarray, errors: Mapping[str, str]) -> dict[str, int]:
     listing = source.listing
-    laterals = sum(source.studies[row].has_lateral for row in rows)
     views = [path for row in rows for path in (listing.frontal_paths[row], listing.lateral_paths[row]) if path]
     counts = {
         "studies": len(rows),
         "patients": len({source.studies[row].patient_id for row in rows}),
-        "frontal": len(rows),
-        "lateral": laterals,
-        "pairs": laterals,
-        "further views": sum(len(listing.other_paths[row]) for row in rows),
-        "unreadable": sum(bool(errors.get(path)) for path in views),
+        "frontal views": len(rows),
+        "laterals (pairs)": sum(source.studies[row].has_lateral for row in rows),
+        "further views, not read": sum(len(listing.other_paths[row]) for row in rows),
+        "unreadable pictures": sum(bool(errors.get(path)) for path in views),
         "boxes": 0 if source.boxes is None else int(np.isin(source.boxes.study, rows).sum()),
     }
     if source.labels is not None:
-        positives = (source.labels.values[rows] == 1).sum(axis=0)
-        counts |= dict(zip(source.labels.names, positives.tolist(), strict=True))
+        values = source.labels.values[rows]
+        for name, positives in zip(source.labels.names, (values == 1).sum(axis=0).tolist(), strict=True):
+            counts[f"+ {name}"] = positives
+        counts["labels that are missing"] = int(np.isnan(values).sum())
     return counts
 
 

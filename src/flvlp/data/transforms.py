@@ -1,31 +1,9 @@
 """From a radiograph of any size to the square crop an encoder takes. No flips: they would swap left and right."""
 
 import numpy as np
-from PIL import Image
 
 from flvlp.data.config import ImageConfig
-
-
-def scaled_size(shape: tuple[int, ...], side: int) -> tuple[int, int]:
-    """Returns height and width in pixels of a picture of `shape` (H, W) whose long side is scaled to `side`."""
-    height, width = shape
-    scale = side / max(height, width)
-    return max(1, round(height * scale)), max(1, round(width * scale))
-
-
-def shrink(image: np.ndarray, side: int) -> np.ndarray:
-    """Scales the long side down to `side`; a picture that is no larger comes back as it is.
-
-    What a pixel cache keeps: `fit_square(shrink(image, side), side)` is `fit_square(image, side)`, bit by bit.
-
-    Args:
-        image: (H, W) uint8, 0-255.
-        side: pixels.
-
-    Returns:
-        (h, w) uint8, max(h, w) <= side.
-    """
-    return _resize(image, *scaled_size(image.shape, side)) if max(image.shape) > side else image
+from flvlp.data.scaling import scaled, scaled_size
 
 
 def fit_square(image: np.ndarray, side: int) -> np.ndarray:
@@ -38,9 +16,9 @@ def fit_square(image: np.ndarray, side: int) -> np.ndarray:
     Returns:
         (side, side) uint8. A picture that already has this size comes back as it is.
     """
-    height, width = scaled_size(image.shape, side)
-    resized = image if image.shape == (height, width) else _resize(image, height, width)
-    if resized.shape == (side, side):
+    resized = scaled(image, side)
+    height, width = resized.shape
+    if height == width == side:
         return resized
     square = np.zeros((side, side), dtype=np.uint8)
     top, left = (side - height) // 2, (side - width) // 2
@@ -77,10 +55,6 @@ def fit_boxes(boxes: np.ndarray, height: int, width: int, side: int) -> np.ndarr
     offset = np.array([(side - new_width) // 2, (side - new_height) // 2], dtype=np.float32)
     first, extent = boxes[:, :2] * size + offset, boxes[:, 2:] * size
     return np.concatenate([first, first + extent], axis=1).astype(np.float32)
-
-
-def _resize(image: np.ndarray, height: int, width: int) -> np.ndarray:
-    return np.asarray(Image.fromarray(image).resize((width, height), Image.Resampling.BILINEAR))
 
 
 def crop_view(image: np.ndarray, config: ImageConfig, generator: np.random.Generator | None) -> np.ndarray:

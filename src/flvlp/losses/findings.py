@@ -6,9 +6,10 @@ from torch.nn import functional
 
 
 def findings_loss(logits: Tensor, labels: Tensor, positive_weight: Tensor | None = None) -> Tensor:
-    """Computes the mean binary cross-entropy over the known labels.
+    """Computes the *summed* binary cross-entropy of the known labels.
 
-    A missing label takes no part: neither in the sum, nor in the count, nor in any gradient.
+    A missing label takes no part: neither in the sum nor in any gradient. Summed, because the mean of means over ranks
+    and micro-batches with unequal numbers of known labels is no mean: divide by the global number of `known_labels`.
 
     Args:
         logits: (B, C).
@@ -16,11 +17,15 @@ def findings_loss(logits: Tensor, labels: Tensor, positive_weight: Tensor | None
         positive_weight: (C,) factor of the positive labels of each class, against imbalance.
 
     Returns:
-        Scalar in nats; 0 with a graph where no label is known.
+        Scalar in nats, summed; 0 with a graph where no label is known.
     """
-    is_known = ~torch.isnan(labels)
     with torch.autocast(logits.device.type, enabled=False):
         each = functional.binary_cross_entropy_with_logits(
             logits.float(), torch.nan_to_num(labels.float()), pos_weight=positive_weight, reduction="none"
         )
-        return torch.where(is_known, each, 0.0).sum() / is_known.sum().clamp_min(1)
+        return torch.where(torch.isnan(labels), 0.0, each).sum()
+
+
+def known_labels(labels: Tensor) -> Tensor:
+    """Returns how many labels of a batch are known, scalar int64."""
+    return (~torch.isnan(labels)).sum()

@@ -18,10 +18,20 @@ NAMES = ("Nodule", "Mass")
 Row = tuple[int, str, str, str, str, str]  # study, class, left, top, width, height
 
 
-def read(*rows: Row, size: tuple[float, float] = SIZE) -> Boxes:
+def read(*rows: Row, size: tuple[float, float] = SIZE, hides: bool = False) -> Boxes:
     table = Table(Path("/data/boxes.csv"), {}, np.arange(len(rows)) + 2)
     columns: list[list[Any]] = [list(values) for values in zip(*rows, strict=True)] or [[] for _ in range(6)]
-    return boxes_of(table, columns[0], columns[2:], columns[1], names=NAMES, size=size)
+    ids = [f"picture{position}" for position in columns[0]]
+    return boxes_of(table, columns[0], columns[2:], columns[1], ids=ids, names=NAMES, size=size, hides=hides)
+
+
+def scaled_of(
+    studies: Sequence[int], boxes: Sequence[Any], classes: Sequence[int], sizes: Sequence[tuple[float, float]]
+) -> Boxes:
+    sources = [(study + 2, f"picture{study}") for study in studies]
+    return scaled(
+        "a", NAMES, studies=studies, boxes=boxes, classes=classes, sizes=sizes, sources=sources, advice="copy it again"
+    )
 
 
 def test_boxes_are_shares_of_width_and_height_sorted_by_study() -> None:
@@ -107,6 +117,21 @@ def test_a_box_outside_the_picture_is_an_error_with_the_box_and_the_size(box: tu
     assert str(SIZE) in str(caught.value)
 
 
+def test_boxes_outside_the_picture_are_named_by_row_and_picture_once_a_row() -> None:
+    with pytest.raises(
+        ValueError, match=r"2 of 3 boxes lie outside the picture, in 2 rows: row 2 \('picture4: "
+    ) as open_:
+        read((4, "Mass", "900", "1", "5", "5"), (4, "Mass", "1", "1", "5", "5"), (7, "Mass", "1", "900", "5", "5"))
+    assert "row 4 ('picture7: [1.0, 900.0, 5.0, 5.0] in (200.0, 100.0) pixels')" in str(open_.value)
+    assert "same release" in str(open_.value)
+    with pytest.raises(ValueError, match=r"in 1 row: row 2 \(#") as hidden:
+        read((4, "Mass", "10000032", "1", "5", "5"), hides=True)
+    assert "10000032" not in str(hidden.value)
+    box = (900, 1, 5, 5)
+    with pytest.raises(ValueError, match=r"2 of 2 boxes lie outside the picture, in 1 row: .*; copy it again"):
+        scaled_of([4, 4], [box, box], [0, 0], [SIZE, SIZE])
+
+
 shares = st.floats(-0.019, 1)
 positive = st.floats(0.001, 1.0)
 
@@ -121,9 +146,7 @@ def test_every_box_has_an_area_within_the_picture_and_none_is_lost(
         if min(left + width, top + height) > 0.001 and max(left, top) < 0.999:
             rows.append((study, [value * side for value in (left, top, width, height)]))
     studies, boxes = [study for study, _ in rows], [box for _, box in rows]
-    made = scaled(
-        "a table", NAMES, studies=studies, boxes=boxes, classes=[0] * len(rows), sizes=[(side, side)] * len(rows)
-    )
+    made = scaled_of(studies, boxes, [0] * len(rows), [(side, side)] * len(rows))
     assert sorted(studies) == made.study.tolist()
     assert (made.values[:, 2:] > 0).all()
     assert (made.values >= 0).all()
@@ -132,6 +155,6 @@ def test_every_box_has_an_area_within_the_picture_and_none_is_lost(
 
 def test_each_box_is_a_share_of_its_own_picture() -> None:
     box = (10, 10, 20, 20)
-    made = scaled("a", NAMES, studies=[1, 0], boxes=[box, box], classes=[1, 0], sizes=[(100, 50), (40, 80)])
+    made = scaled_of([1, 0], [box, box], [1, 0], [(100, 50), (40, 80)])
     assert made.classes.tolist() == [0, 1]
     np.testing.assert_allclose(made.values, np.array([[0.25, 0.125, 0.5, 0.25], [0.1, 0.2, 0.2, 0.4]]), rtol=1e-6)

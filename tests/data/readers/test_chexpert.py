@@ -65,7 +65,8 @@ def test_without_test_labels_there_is_no_test_part_and_the_log_says_so(
         source = folder.read()
     assert source.split_name == "chexpert/official"
     assert {part: rows.tolist() for part, rows in source.splits.items()} == {"train": [0, 1, 2], "validation": [3]}
-    assert "no test labels (groundtruth.csv or test_labels.csv)" in caplog.text
+    assert "no test labels (groundtruth.csv or test_labels.csv); the official test set is left out" in caplog.text
+    assert "chexpert/official has no" not in caplog.text, "another split may be asked for"
 
 
 @pytest.mark.parametrize("pictures", ["CheXpert-v1.0-small", "CheXpert", ""])

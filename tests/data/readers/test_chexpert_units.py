@@ -29,7 +29,7 @@ def test_a_study_is_its_first_frontal_its_first_lateral_and_the_others(folder: C
 def test_a_study_with_a_lateral_alone_is_dropped_with_a_tally(folder: CheXpertFolder) -> None:
     source = folder.read(unit="study")
     assert "patient00003" not in [study.patient_id for study in source.studies]
-    assert source.listing.tally["without a frontal view"] == 1
+    assert len(source.listing.dropped["without a frontal view"]) == 1
 
 
 def test_every_frontal_picture_is_a_sample_of_its_own(folder: CheXpertFolder) -> None:
@@ -63,6 +63,32 @@ def test_labels_follow_their_samples_and_patients_stay_whole(folder: CheXpertFol
     drawn = folder.read(unit=unit, split="chexpert/patient", validation_fraction=0.4)
     patients = [{drawn.studies[row].patient_id for row in rows} for rows in drawn.splits.values()]
     assert not patients[0] & patients[1]
+
+
+def relabelled(folder: CheXpertFolder, row: int, old: str, new: str) -> None:
+    lines = (folder.base / "train.csv").read_text().splitlines()
+    assert old in lines[row], lines[row]
+    lines[row] = lines[row].replace(old, new)
+    (folder.base / "train.csv").write_text("\n".join(lines))
+
+
+@pytest.mark.parametrize("unit", ["study", "frontal", "image"])
+def test_labels_of_one_value_in_two_spellings_are_the_same(folder: CheXpertFolder, unit: str) -> None:
+    expected = folder.read(unit=unit).labels
+    relabelled(folder, 2, "1.0,", "1,")  # -1.0 too
+    found = folder.read(unit=unit).labels
+    assert expected is not None
+    assert found is not None
+    np.testing.assert_array_equal(found.values, expected.values)
+
+
+def test_other_labels_in_a_study_stop_the_reader_only_where_a_study_is_a_sample(folder: CheXpertFolder) -> None:
+    relabelled(folder, 2, ",0.0,", ",1.0,")  # consolidation
+    assert "other labels than an earlier picture" in folder.failure(ValueError, unit="study")
+    labels = folder.read(unit="image").labels
+    assert labels is not None
+    assert labels.values[:2, labels.names.index("Consolidation")].tolist() == [0, 1]
+    assert len(folder.read(unit="frontal").studies) == 5
 
 
 def test_several_studies_of_a_patient_share_its_id(folder: CheXpertFolder) -> None:

@@ -156,6 +156,18 @@ def test_a_line_that_is_not_right_is_named(root: CovidxRoot, line: str, part: st
     assert part in root.failure(ValueError)
 
 
+def test_a_picture_in_two_lists_is_named_as_such(root: CovidxRoot) -> None:
+    root.lines("test_COVIDx9A.txt", [*TEST, "uuid-1 uuid-1.png normal"])
+    message = root.failure(ValueError)
+    assert "also listed in another part: 1 row: row 4 ('test/uuid-1.png')" in message
+    assert "suffix" not in message
+
+
+def test_labels_are_compared_by_file_also_between_two_lists(root: CovidxRoot) -> None:
+    root.lines("test_COVIDx9A.txt", [*TEST, "uuid-1 uuid-1.png pneumonia"])
+    assert "another label than an earlier row has in 1 row: row 4 ('test/uuid-1.png')" in root.failure(ValueError)
+
+
 def test_blank_lines_count_and_a_repeated_picture_is_left_out(
     root: CovidxRoot, caplog: pytest.LogCaptureFixture
 ) -> None:

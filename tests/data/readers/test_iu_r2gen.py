@@ -81,6 +81,27 @@ def test_with_the_table_pictures_are_those_of_the_study_in_the_order_of_their_na
     assert source.lateral(2)[0, 0] == 4
 
 
+def test_studies_of_three_pictures_are_counted_as_guesses(r2gen: Path, caplog: pytest.LogCaptureFixture) -> None:
+    views = [
+        (uid, f"{uid}_IM-{uid:0>4}-{film}001.dcm.png", "Frontal") for uid in ("2", "10", "1", "3") for film in "12"
+    ]
+    write_views(r2gen, [*views, ("10", "10_IM-0010-3001.dcm.png", "Lateral")])
+    with caplog.at_level(logging.WARNING):
+        read(r2gen)
+    assert "1 of 4 studies have another number of pictures there" in caplog.text
+    caplog.clear()
+    write_views(r2gen, views)
+    read(r2gen)
+    assert "another number of pictures" not in caplog.text
+
+
+def test_a_picture_whose_view_the_table_does_not_tell_is_a_further_one(r2gen: Path) -> None:
+    write_views(r2gen, [("2", "2_IM-0002-1001.dcm.png", "Frontal")])
+    source = read(r2gen)
+    assert not source.studies[0].has_lateral
+    assert source.listing.other_paths[0] == ("CXR2_IM-0002/1.png",)
+
+
 def test_findings_are_all_that_r2gen_has(r2gen: Path) -> None:
     for policy in ("both", "findings", "longer"):
         assert read(r2gen, report_policy=policy).studies[0].report == "Clear lungs ."

@@ -2,6 +2,7 @@
 
 import logging
 import shutil
+import zipfile
 from pathlib import Path
 
 import numpy as np
@@ -26,7 +27,7 @@ def test_each_study_with_a_frontal_is_a_sample_of_its_patient(folder: MimicFolde
     assert [study.study_id for study in studies] == ["s50000101", "s50000102", "s50000301", "s50000401"]
     assert [study.patient_id for study in studies] == ["p10000001", "p10000001", "p11000003", "p11000004"]
     assert [study.row for study in studies] == [2, 7, 10, 12]
-    assert source.listing.tally["without a frontal view"] == 1
+    assert len(source.listing.dropped["without a frontal view"]) == 1
 
 
 def test_pa_comes_before_ap_and_lateral_before_ll_and_the_first_listed_of_equal_views(folder: MimicFolder) -> None:
@@ -55,6 +56,25 @@ def test_reports_are_found_in_the_usual_trees(tmp_path: Path, below: str) -> Non
     assert folder.read().studies[0].report == "Normal. Clear lungs, study 101."
 
 
+@pytest.mark.parametrize("reports", ["texts/files", "texts", ""])
+def test_a_folder_of_reports_may_be_that_of_the_patients_groups(tmp_path: Path, reports: str) -> None:
+    folder = MimicFolder(tmp_path)
+    folder.write_reports("texts" if reports else "mimic-cxr-reports")
+    if not reports:
+        for group in (tmp_path / "mimic-cxr-reports/files").iterdir():
+            shutil.move(group, tmp_path / "mimic-cxr-reports")
+    assert folder.read(reports=reports).studies[0].report == "Normal. Clear lungs, study 101."
+
+
+def test_a_zip_file_of_reports_may_lack_the_folder_files(tmp_path: Path) -> None:
+    folder = MimicFolder(tmp_path)
+    texts = {name.removeprefix("files/"): data for name, data in folder.texts().items()}
+    with zipfile.ZipFile(tmp_path / "mimic-cxr-reports.zip", "w") as file:
+        for name, data in texts.items():
+            file.writestr(f"mimic-cxr-reports/{name}", data)
+    assert [study.report[-4:-1] for study in folder.read().studies] == ["101", "102", "301", "401"]
+
+
 @pytest.mark.parametrize("prefix", ["", "mimic-cxr-reports/"])
 def test_reports_are_read_from_the_zip_file_with_or_without_a_prefix(tmp_path: Path, prefix: str) -> None:
     folder = MimicFolder(tmp_path)
@@ -78,7 +98,7 @@ def test_a_missing_report_drops_the_study_with_a_tally_unless_none_is_needed(tmp
     folder.write_reports(without="s50000102")
     source = folder.read()
     assert [study.study_id for study in source.studies] == ["s50000101", "s50000301", "s50000401"]
-    assert source.listing.tally["without text"] == 1
+    assert len(source.listing.dropped["without text"]) == 1
     assert source.labels is not None
     assert source.labels.values.shape == (3, 14)
     assert [study.report for study in folder.read(needs_report=False).studies][1] == ""
@@ -92,12 +112,14 @@ def test_no_report_at_all_is_an_error_that_names_the_places(tmp_path: Path) -> N
     assert len(MimicFolder(tmp_path).read(needs_report=False).studies) == 4
 
 
-def test_bytes_that_are_not_utf_8_are_left_out_and_counted(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_bytes_that_are_not_utf_8_become_a_mark_and_their_reports_are_counted(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
     folder = MimicFolder(tmp_path)
     folder.write_zip(s50000101=b"IMPRESSION: No change\xe9 at all.")
     with caplog.at_level(logging.INFO, logger="flvlp"):
         assert folder.read().studies[0].report == "No change\ufffd at all."
-    assert "1 hold bytes that are not UTF-8" in caplog.text
+    assert "in 1 of these, bytes that are not UTF-8 become U+FFFD" in caplog.text
 
 
 @pytest.mark.parametrize("is_zip", [True, False])

@@ -207,32 +207,6 @@ def test_the_table_of_2017_ends_its_lines_with_a_comma(folder: Folder) -> None:
     assert [study.patient_id for study in source.studies] == ["1", "1", "2", "3", "4"]
 
 
-def test_the_official_lists_make_the_official_split_with_a_tenth_of_the_patients_for_validation(folder: Folder) -> None:
-    source = folder.read(split="")
-    assert source.split_name == "nih14/official"
-    assert source.splits["test"].tolist() == [2]
-    assert sorted([*source.splits["train"], *source.splits["validation"]]) == [0, 1, 3]
-    assert source.splits["validation"].tolist() in ([0, 1], [3])
-
-
-@pytest.mark.parametrize("lost", ["train_val_list.txt", "test_list.txt"])
-def test_without_a_list_the_official_split_is_an_error_and_others_can_be_made(lost: str, folder: Folder) -> None:
-    folder.remove(lost)
-    message = folder.failure(split="nih14/official")
-    assert f"{lost} is not in" in message
-    assert "nih14/patient" in message
-    assert folder.read(split="nih14/patient", validation_fraction=0.25).split_name == "nih14/patient"
-
-
-def test_lists_of_mrm_make_their_split(folder: Folder, tmp_path: Path) -> None:
-    lists = tmp_path / "lists"
-    lists.mkdir()
-    for name, row in (("train_list.txt", 3), ("val_list.txt", 2), ("test_list.txt", 0)):
-        (lists / name).write_bytes(f"{ROWS[row][0]} 0 0 1 0 0 0 0 0 0 0 0 0 0 0".encode())
-    splits = folder.read(split="nih14/mrm", split_lists=str(lists)).splits
-    assert {part: rows.tolist() for part, rows in splits.items()} == {"train": [3], "validation": [2], "test": [0]}
-
-
 @pytest.mark.parametrize("label", ["Infiltrate", "Pleural Thickening", "edema", "Edema|", "Edema||Mass"])
 def test_an_unknown_label_is_an_error_with_its_row_and_the_known_ones(label: str, folder: Folder) -> None:
     folder.table(labels=["No Finding", "Edema|Mass", label, "No Finding", "Hernia"])

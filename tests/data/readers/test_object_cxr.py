@@ -132,6 +132,38 @@ def test_a_resized_copy_needs_the_published_size_in_the_table(root: ObjectCXRRoo
     assert "1 row: row 2; the first: size '20' x '0'" in root.failure(ValueError)
 
 
+def test_a_box_outside_a_resized_copy_is_named_with_the_columns_that_are_missing(root: ObjectCXRRoot) -> None:
+    root.pictures("train", TRAIN, (8, 8))
+    message = root.failure(ValueError)
+    assert "boxes lie outside the picture, in 1 row: row 2 ('train/00001.jpg: [5.0, 1.0, 5.0, 5.0] in (8, 8)" in message
+    assert "published size in columns width and height" in message
+
+
+def test_the_log_says_that_sizes_come_from_the_files(root: ObjectCXRRoot, caplog: pytest.LogCaptureFixture) -> None:
+    caplog.set_level(logging.INFO)
+    root.read()
+    assert "the objects of 2 pictures are taken to be drawn on the files as they are" in caplog.text
+    caplog.clear()
+    for name, rows in (("train", TRAIN), ("dev", DEV)):
+        root.table(name, {key: f"{text},20,10" for key, text in rows.items()}, "image_name,annotation,width,height")
+    root.read()
+    assert "on the files as they are" not in caplog.text
+
+
+@pytest.mark.parametrize("lines", [["image_path", "test/09001.jpg"], ["image_name,annotation", "09001.jpg,"]])
+def test_a_table_of_test_pictures_without_labels_counts_as_absent(
+    root: ObjectCXRRoot, lines: list[str], caplog: pytest.LogCaptureFixture
+) -> None:
+    whole = root.read()
+    root.lines("test.csv", lines)
+    source = root.read()
+    assert [study.study_id for study in source.studies] == [study.study_id for study in whole.studies]
+    assert {part: rows.tolist() for part, rows in source.splits.items()} == {
+        part: rows.tolist() for part, rows in whole.splits.items()
+    }
+    assert "test.csv: no object in a column 'annotation', so this part is left out" in caplog.text
+
+
 @pytest.mark.parametrize("suffix", ["jpg", "png"])
 @pytest.mark.parametrize("folder", ["images", ""])
 def test_newer_headers_flat_folders_and_converted_copies_are_read(tmp_path: Path, folder: str, suffix: str) -> None:

@@ -116,3 +116,13 @@ def test_labels_and_masks_are_read_where_columns_are_named(folder: Folder) -> No
         ValueError, rows, header, label_columns=["effusion"]
     )
     assert "1 missing mask file: row 3" in folder.failure(FileNotFoundError, rows, header, mask_column="mask")
+
+
+def test_a_missing_mask_of_a_dropped_row_is_no_trouble(folder: Folder) -> None:
+    header = (*HEADER, "mask")
+    rows = [(*row, mask) for row, mask in zip(ROWS, ("images/d.png", "images/none.png", ""), strict=True)]
+    (folder.path / "images" / "c.png").unlink()
+    source = folder.read(rows, header, mask_column="mask", missing_images="drop")
+    assert [study.row for study in source.studies] == [2, 4]
+    assert source.masks is not None
+    assert not source.masks.of(1).any()

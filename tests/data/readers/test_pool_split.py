@@ -1,6 +1,7 @@
 """The splits that test on a pool, through the readers of CheXpert and MIMIC-CXR."""
 
 import json
+import logging
 from pathlib import Path
 
 import numpy as np
@@ -85,6 +86,36 @@ def test_a_list_names_the_pool_whatever_the_release(folder: CheXpertFolder, unit
     assert source.split_name == "chexpert/5x200"
     assert [name[: len(listed[0])] for name in pool_ids(source)] == list(listed)
     assert patients_of(source, "train") == set(PATIENTS) - {"patient00003", "patient00007"}
+
+
+@pytest.mark.parametrize(("view", "is_told"), [("view1_frontal", False), ("view2_lateral", True)])
+def test_a_pool_of_other_pictures_than_those_that_stand_for_studies_is_a_warning(
+    folder: CheXpertFolder, caplog: pytest.LogCaptureFixture, view: str, is_told: bool
+) -> None:
+    path = folder.root / "pictures.csv"
+    path.write_text("\n".join(["Path", *(f"CheXpert-v1.0/{study}/{view}.jpg" for study in list(TRAIN)[:3])]))
+    knobs = {"split": "chexpert/5x200", "pool": str(path)}
+    with caplog.at_level(logging.WARNING, logger="flvlp"):
+        assert len(pool_ids(folder.read(**knobs))) == 3
+    told = "of 3 studies in the pool, 3 are tested on another picture than the listed one"
+    assert (told in caplog.text) == is_told, caplog.text
+    caplog.clear()
+    assert [name.rpartition("/")[2] for name in pool_ids(folder.read(**knobs, unit="image"))] == [view] * 3
+    assert "another picture" not in caplog.text
+
+
+def test_lists_of_pictures_are_warned_of_where_a_sample_is_a_study(
+    folder: CheXpertFolder, caplog: pytest.LogCaptureFixture
+) -> None:
+    lists = folder.root / "lists"
+    lists.mkdir(exist_ok=True)
+    for name, study in zip(("train_list", "val_list", "test_list"), list(TRAIN)[::2], strict=False):
+        (lists / f"{name}.txt").write_text(f"CheXpert-v1.0-small/{study}/view1_frontal.jpg 0\n")
+    for unit, is_told in (("study", True), ("frontal", False)):
+        caplog.clear()
+        with caplog.at_level(logging.WARNING, logger="flvlp"):
+            folder.read(split="chexpert/lists", split_lists=str(lists), unit=unit)
+        assert ("a study is looked up by its first frontal alone" in caplog.text) == is_told
 
 
 def test_a_list_for_a_split_without_a_pool_is_an_error(folder: CheXpertFolder) -> None:

@@ -68,9 +68,36 @@ def test_another_separator_is_told_where_a_column_is_missing(separator: str, wor
     assert f"(the header is separated by {word}; commas are read)" in failure(path, "id")
 
 
+@pytest.mark.parametrize(("separator", "word"), [(";", "semicolons"), ("\t", "tabs"), ("|", "bars")])
+@pytest.mark.parametrize("wanted", ["Image Index", "Finding Labels"])
+def test_another_separator_is_told_where_a_name_of_the_header_holds_commas(
+    separator: str, word: str, wanted: str, tmp_path: Path
+) -> None:
+    header = separator.join(("Image Index", '"Finding Labels"', "OriginalImage[Width,Height]", "Pixels[x,y]"))
+    path = written(tmp_path / "t.csv", f"{header}\n{separator.join(('a.png', 'Mass', '1', '2'))}\n")
+    assert f"(the header is separated by {word}; commas are read)" in failure(path, wanted)
+
+
+def test_another_separator_is_told_where_rows_have_more_commas_than_the_header(tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", "id;report\n1;Clear, but small\n2;Clear, old, odd\n")
+    message = failure(path, "id")
+    assert "(the header is separated by semicolons; commas are read)" in message
+    assert "quote values" not in message
+
+
+@pytest.mark.parametrize("content", ["p100/a.png,,IMPRESSION: odd.,p10000032\n", "a;p10000032\n1;2\n"])
+def test_a_header_may_be_kept_out_of_messages(content: str, tmp_path: Path) -> None:
+    path = written(tmp_path / "t.csv", content)
+    with pytest.raises(ValueError, match="no column 'id'") as caught:
+        read_table(path, "dataset.csv", {"id": "id"}, hides=True)
+    assert "p10000032" not in str(caught.value)
+    assert "dataset.log_ids=true" in str(caught.value)
+    assert "p10000032" in failure(path, "id")
+
+
 def test_a_missing_column_of_a_table_with_commas_has_no_hint_about_separators(tmp_path: Path) -> None:
-    message = failure(written(tmp_path / "t.csv", "id;x,value\n1,2\n"), "id")
-    assert "the columns are: id;x, value; set dataset.root to the published file" in message
+    message = failure(written(tmp_path / "t.csv", "key;x,value\n1,2\n"), "id")
+    assert "the columns are: key;x, value; set dataset.root to the published file" in message
     assert "separated by" not in message
 
 

@@ -14,8 +14,6 @@ from flvlp.data.splits.patients import PARTS, list_hash
 from flvlp.data.splits.registry import SPLITS, default_split, names_of
 from tests.data.splits.split_tables import NAMES, SHUFFLES, ids_of, make, table_of, write_lists
 
-# --- Published lists ---
-
 
 def test_published_parts_are_followed_and_unnamed_studies_are_in_none() -> None:
     table = table_of("iu_xray/r2gen", ["test", "train", "", "validation", "train"])

@@ -15,15 +15,16 @@ from flvlp.data.studies import StudySource
 
 STANDIN_MARK = "@phantom"  # ends the split name of a stand-in, so that every result row says what it is
 
-READERS: dict[str, tuple[Callable[[Any], FileSource], tuple[Expected, ...]]] = {
-    "mimic_cxr": (mimic_cxr.read_mimic_cxr, mimic_cxr.LAYOUT),
-    "iu_xray": (iu_xray.read_iu_xray, iu_xray.LAYOUT),
-    "chexpert": (chexpert.read_chexpert, chexpert.LAYOUT),
-    "nih14": (nih14.read_nih14, nih14.LAYOUT),
-    "rsna": (rsna.read_rsna, rsna.LAYOUT),
-    "covidx": (covidx.read_covidx, covidx.LAYOUT),
-    "siim": (siim.read_siim, siim.LAYOUT),
-    "object_cxr": (object_cxr.read_object_cxr, object_cxr.LAYOUT),
+# The reader, and what a download must hold for it.
+READERS: dict[str, tuple[Callable[[Any], FileSource], Callable[[Any], tuple[Expected, ...]]]] = {
+    "mimic_cxr": (mimic_cxr.read_mimic_cxr, mimic_cxr.layout),
+    "iu_xray": (iu_xray.read_iu_xray, iu_xray.layout),
+    "chexpert": (chexpert.read_chexpert, chexpert.layout),
+    "nih14": (nih14.read_nih14, nih14.layout),
+    "rsna": (rsna.read_rsna, rsna.layout),
+    "covidx": (covidx.read_covidx, covidx.layout),
+    "siim": (siim.read_siim, siim.layout),
+    "object_cxr": (object_cxr.read_object_cxr, object_cxr.layout),
 }
 
 

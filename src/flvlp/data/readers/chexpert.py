@@ -12,7 +12,9 @@ from flvlp.data.readers.labels import CHEXPERT5, CHEXPERT14, chexpert_labels
 from flvlp.data.readers.layout import Expected
 from flvlp.data.readers.listing import Record, list_studies
 from flvlp.data.readers.pool_split import split_or_pool
+from flvlp.data.readers.privacy import without_details
 from flvlp.data.readers.tables import hides_ids, read_table
+from flvlp.data.readers.tree import stem_of
 from flvlp.data.splits.lists import key_of
 from flvlp.data.studies import Labels
 
@@ -30,20 +32,27 @@ def _in_any(*names: str) -> tuple[str, ...]:
 
 
 _WITHOUT_TEST = "the test part of dataset.split=chexpert/official"
-LAYOUT = (
-    Expected("table of training pictures", _in_any(TRAIN), _COLUMNS),
-    Expected("table of validation pictures", _in_any(VALID), _COLUMNS),
-    Expected("training pictures", (*_in_any("train/patient*/study*/*.*"), "CheXpert*/patient*/study*/*.*")),
-    Expected("validation pictures", _in_any("valid/patient*/study*/*.*")),
-    Expected("test labels", _in_any(*TESTS), CHEXPERT14, is_required=False, without=_WITHOUT_TEST),
-    Expected("test pictures", _in_any("test/patient*/study*/*.*"), is_required=False, without=_WITHOUT_TEST),
-)
+
+
+def layout(config: CheXpertConfig) -> tuple[Expected, ...]:
+    """Returns what a download holds; no key of the configuration moves a part of it."""
+    train = (*_in_any("train/patient*/study*/*"), "CheXpert*/patient*/study*/*")
+    valid, test = _in_any("valid/patient*/study*/*"), _in_any("test/patient*/study*/*")
+    return (
+        Expected("table of training pictures", _in_any(TRAIN), _COLUMNS),
+        Expected("table of validation pictures", _in_any(VALID), _COLUMNS),
+        Expected("training pictures", train, is_pictures=True),
+        Expected("validation pictures", valid, is_pictures=True),
+        Expected("test labels", _in_any(*TESTS), CHEXPERT14, is_required=False, without=_WITHOUT_TEST),
+        Expected("test pictures", test, is_required=False, without=_WITHOUT_TEST, is_pictures=True),
+    )
 
 
 def read_chexpert(config: CheXpertConfig) -> FileSource:
     """Reads the data set; `dataset.root` holds the folder of a release (`CheXpert-v1.0-small`) or is that folder.
 
     With `unit=study` a sample is a study: its first frontal, its first lateral, and its further pictures as others.
+    Lists that name pictures then mean the first frontals alone, with a warning: take `unit=image` for those.
     With `frontal` it is a frontal picture; with `image` any picture, a lateral then standing as the frontal. The order
     is that of train.csv, valid.csv and the test labels. Ids are `train/patient00001/study1`, for a picture with
     `/view1_frontal` behind it.
@@ -57,23 +66,26 @@ def read_chexpert(config: CheXpertConfig) -> FileSource:
     """
     root = open_root(config, f"{TRAIN}, {VALID} and train/patient00001/..., or a folder CheXpert-v1.0-small with these")
     folders, hides = Folders(root), hides_ids(config)
+    columns = {column: column for column in _COLUMNS}
     tables = [
-        read_table(folders.table(name) or root / name, "dataset.root", {column: column for column in _COLUMNS})
-        for name in (TRAIN, VALID)
+        read_table(folders.table(name) or root / name, "dataset.root", columns, hides=hides) for name in (TRAIN, VALID)
     ]
     test = folders.table(*TESTS)
     if test:
-        tables.append(read_table(test, "dataset.root", {name: name for name in CHEXPERT14}, ("Path", "Study")))
+        tables.append(read_table(test, "dataset.root", {name: name for name in CHEXPERT14}, ("Path", "Study"), hides))
     else:
-        log.info("%s: no test labels (%s); chexpert/official has no test part", root, " or ".join(TESTS))
-    samples = _samples(read_pictures(tables, folders, hides), config.unit)
-    # Not one table: a path says which of them lists it.
-    listing = list_studies(config, root, [_record(sample, config.unit, folders) for sample in samples], folders.tree)
+        log.info("%s: no test labels (%s); the official test set is left out", root, " or ".join(TESTS))
+    with without_details(hides, f"{root}: a folder below it may not be listed; allow reading it", PermissionError):
+        # Pictures of their own have labels of their own.
+        samples = _samples(read_pictures(tables, folders, hides, is_one_a_study=config.unit == "study"), config.unit)
+        records = [_record(sample, config.unit, folders) for sample in samples]
+        # Not one table: a path says which of them lists it.
+        listing = list_studies(config, root, records, folders.tree)
     kept = [samples[number] for number in listing.kept]
     rows = [sample[0].label_row for sample in kept]
 
     def labels(names: Sequence[str], uncertain: str, unmentioned: str) -> Labels:
-        values = [chexpert_labels(table, names, uncertain, unmentioned).values for table in tables]
+        values = [chexpert_labels(table, names, uncertain, unmentioned, hides).values for table in tables]
         return Labels(tuple(names), np.concatenate(values)[rows])
 
     def pool_key(name: str) -> str:
@@ -81,6 +93,10 @@ def read_chexpert(config: CheXpertConfig) -> FileSource:
         return key.rpartition("/")[0] if config.unit == "study" else key
 
     keys = [_first_frontal(sample).key for sample in kept]
+    read = [
+        f"{sample[0].study}/{stem_of(path.rpartition('/')[2])}"
+        for sample, path in zip(kept, listing.frontal_paths, strict=True)
+    ]
     split = split_or_pool(
         config,
         listing,
@@ -93,6 +109,7 @@ def read_chexpert(config: CheXpertConfig) -> FileSource:
         pool_keys=[sample[0].study for sample in kept] if config.unit == "study" else keys,
         pool_labels=lambda: labels(CHEXPERT14, "ignore", "zero"),
         can_be_drawn=[_first_frontal(sample).is_frontal for sample in kept],
+        pictures_read=read if config.unit == "study" else (),
     )
     classes = CHEXPERT5 if config.classes == "chexpert5" else CHEXPERT14
     return FileSource(root, listing, split, hides, labels=labels(classes, config.uncertain, config.unmentioned))

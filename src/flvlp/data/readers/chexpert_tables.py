@@ -88,11 +88,14 @@ def _folder_names(path: Path) -> list[str]:
         return [entry.name for entry in entries if entry.is_dir()]
 
 
-def read_pictures(tables: Sequence[Table], folders: Folders, hides: bool) -> list[Picture]:
+def read_pictures(
+    tables: Sequence[Table], folders: Folders, hides: bool, *, is_one_a_study: bool = True
+) -> list[Picture]:
     """Returns the pictures of all tables, in their order.
 
     A table has a column `Path`, and `Frontal/Lateral` unless file names say it; or a column `Study`, whose pictures
-    are those in the folder.
+    are those in the folder. With `is_one_a_study` all pictures of a study must have the same labels, since those of
+    its first are taken.
 
     Raises:
         ValueError: neither column, a path that is none of the data set (one that leaves the root, say), an unknown
@@ -102,7 +105,7 @@ def read_pictures(tables: Sequence[Table], folders: Folders, hides: bool) -> lis
     labels = 0
     for table in tables:
         if "Path" in table.columns:
-            found, bad = _listed_pictures(table, labels)
+            found, bad = _listed_pictures(table, labels, hides)
         elif "Study" in table.columns:
             found, bad = _study_pictures(table, labels, folders)
         else:
@@ -113,17 +116,18 @@ def read_pictures(tables: Sequence[Table], folders: Folders, hides: bool) -> lis
                 "CheXpert-v1.0-small/train/patient00001/study1/view1_frontal.jpg (train, valid or test); correct the "
                 "table"
             )
-        _check_labels(table, found, labels, hides)
+        if is_one_a_study:
+            _check_labels(table, found, labels, hides)
         pictures += found
         labels += len(table.lines)
     return pictures
 
 
-def _listed_pictures(table: Table, labels: int) -> tuple[list[Picture], list[tuple[int, str]]]:
+def _listed_pictures(table: Table, labels: int, hides: bool) -> tuple[list[Picture], list[tuple[int, str]]]:
     """Reads the column `Path`; also returns the lines and paths that are none."""
     found: list[Picture] = []
     bad: list[tuple[int, str]] = []
-    views = known_values(table, VIEW_COLUMN, _VIEWS).tolist() if VIEW_COLUMN in table.columns else None
+    views = known_values(table, VIEW_COLUMN, _VIEWS, hides).tolist() if VIEW_COLUMN in table.columns else None
     for number, (line, path) in enumerate(zip(table.lines.tolist(), table.columns["Path"], strict=True)):
         match = _PICTURE_PATH.fullmatch(path)
         is_lateral = _is_lateral(path) if views is None else not views[number]
@@ -163,7 +167,7 @@ def _check_labels(table: Table, pictures: Sequence[Picture], labels: int, hides:
         return
     differs = np.zeros(len(rows), dtype=bool)
     for name in CHEXPERT14:
-        texts = np.array(table.columns[name])
+        texts = np.array([text.removesuffix(".0") for text in table.columns[name]])  # 1.0 is 1
         differs |= texts[rows] != texts[firsts]
     if differs.any():
         offenders = [(pictures[number].row, pictures[number].study) for number in np.flatnonzero(differs).tolist()]

@@ -77,7 +77,7 @@ class FilesConfig(DatasetConfig):
     """Data sets of files.
 
     Attributes:
-        missing_images: `raise`, or `drop` the studies whose frontal file is not there (partial copies), with a tally.
+        missing_images: `raise`, or `drop` the studies of which no frontal file is there (partial copies), with a tally.
         cache: `auto` reads pixels from the cache that `experiments/prepare.py` made for the wanted size, where there
             is one; `require` stops where there is none; `off` decodes the files.
         cache_root: folder of the pixel caches.
@@ -212,7 +212,8 @@ class CovidxConfig(PublishedConfig):
     """COVIDx.
 
     Attributes:
-        train_list, test_list: names of the list files under `root`; "" finds the newest release that is there.
+        train_list, test_list: names of the list files under `root`; "" finds the newest release whose names tell it
+            (`train_COVIDx9A.txt`), else `train.txt` and `test.txt`, as Kaggle's CXR-2 to CXR-4 have.
     """
 
     train_list: str = ""

@@ -33,15 +33,19 @@ BINARY_NAMES = ("COVID-19",)
 _ONE_HOT: dict[str, tuple[int, ...]] = {"normal": (1, 0, 0), "pneumonia": (0, 1, 0), "covid-19": (0, 0, 1)}
 _BINARY: dict[str, tuple[int, ...]] = {"negative": (0,), "positive": (1,)}
 _WORDS = (*_ONE_HOT, *_BINARY)
-LAYOUT = (
-    Expected("list of train", tuple(f"train{release}.txt" for release in RELEASES)),
-    Expected("list of test", tuple(f"test{release}.txt" for release in RELEASES)),
-    Expected("pictures of train", ("train/*.*", "data/train/*.*", "images/*.*")),
-    Expected("pictures of test", ("test/*.*", "data/test/*.*", "images/*.*")),
-    Expected(
-        "list of validation", ("val.txt",), is_required=False, without="its own part: a fifth of the patients of train"
-    ),
-)
+
+
+def layout(config: CovidxConfig) -> tuple[Expected, ...]:
+    """Returns what a download holds; `train_list` and `test_list` name their lists."""
+    named = {"train": config.train_list, "test": config.test_list}
+    lists = {part: (name,) if name else tuple(f"{part}{end}.txt" for end in RELEASES) for part, name in named.items()}
+    pictures = {part: tuple(f"{folder}/*".lstrip("/") for folder in _folders(part)) for part in lists}
+    no_validation = "its own part: a fifth of the patients of train"
+    return (
+        *(Expected(f"list of {part}", names) for part, names in lists.items()),
+        *(Expected(f"pictures of {part}", patterns, is_pictures=True) for part, patterns in pictures.items()),
+        Expected("list of validation", ("val.txt",), is_required=False, without=no_validation),
+    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,16 +72,16 @@ def read_covidx(config: CovidxConfig) -> FileSource:
     name too: the label is the known word at the end, and the file name the last word before it unless more words make
     the name of a file that is there.
 
-    The lists are `config.train_list` and `config.test_list`, else those of the newest release in the root; with
-    `train.txt` also `val.txt`, where it is there. Lists with normal, pneumonia and COVID-19 give three classes, those
-    with negative and positive one. Pictures are looked for in the folder of their part, in `data/`, in the folders of
-    the other parts (lists of one release go with the pictures of another), `images` and the root, as named or as a
-    converted copy.
+    The lists are `config.train_list` and `config.test_list`, else the first of `RELEASES` of which both are in the root
+    (the newest whose names tell the release, `train.txt` and `test.txt` last); with `train.txt` also `val.txt`, where
+    it is there. Lists with normal, pneumonia and COVID-19 give three classes, those with negative and positive one.
+    Pictures are looked for in the folder of their part, in `data/`, in the folders of the other parts (lists of one
+    release go with the pictures of another), `images` and the root, as named or as a converted copy.
 
     Raises:
         FileNotFoundError: a missing root, list or (with `missing_images=raise`) picture.
-        ValueError: a line that cannot be read, words of both label sets, a picture listed with two labels, two listed
-            pictures in one file, or no study left.
+        ValueError: a line that cannot be read, words of both label sets, a picture listed with two labels or in two
+            parts, two listed pictures in one file, or no study left.
     """
     root = open_root(config, "train and test lists and the folders train and test")
     hides = hides_ids(config)
@@ -85,19 +89,27 @@ def read_covidx(config: CovidxConfig) -> FileSource:
     known = _labels_of(root, entries)
     tree = Tree(root)
     first: dict[str, tuple[Record, _Entry]] = {}
-    clashes = []
+    first_of: dict[str, _Entry] = {}  # by file: a picture in two lists has two ids
+    clashes, torn = [], []
     strangers = 0
     for entry in entries:
         patient, name, file = _place(tree, entry)
         record = Record(f"{FOLDERS[entry.part]}/{name}", patient, (file,), row=entry.row)
-        other, other_entry = first.setdefault(record.study_id, (record, entry))
+        other, _ = first.setdefault(record.study_id, (record, entry))
         strangers += other.patient_id != patient
-        if other_entry.label != entry.label:
+        if first_of.setdefault(file, entry).label != entry.label:
             clashes.append((entry.row, record.study_id))
+        elif first_of[file].part != entry.part:
+            torn.append((entry.row, record.study_id))
     if clashes:
         raise ValueError(
             f"{root}: another label than an earlier row has in {listed(clashes, hides)}; a picture has one label; "
             "correct the list"
+        )
+    if torn:
+        raise ValueError(
+            f"{root}: also listed in another part: {listed(torn, hides)}; a picture is in one part; take lists of one "
+            "release (dataset.train_list, dataset.test_list), or correct them"
         )
     if len(first) < len(entries):
         log.warning(
@@ -200,10 +212,15 @@ def _labels_of(root: Path, entries: Sequence[_Entry]) -> dict[str, tuple[int, ..
     return _BINARY if binary else _ONE_HOT
 
 
+def _folders(own: str) -> tuple[str, ...]:
+    """Returns where the pictures of a part may lie, its own folder first."""
+    return (own, f"data/{own}", *(other for other in FOLDERS.values() if other != own), "images", "")
+
+
 def _place(tree: Tree, entry: _Entry) -> tuple[str, str, str]:
     """Returns patient, file name and path below the root; tells the first two apart by the files that are there."""
     own = FOLDERS[entry.part]
-    folders = (own, f"data/{own}", *(other for other in FOLDERS.values() if other != own), "images", "")
+    folders = _folders(own)
     for last in range(len(entry.words) - 1, 0, -1):
         name = " ".join(entry.words[last:])
         for folder in folders:

@@ -9,7 +9,8 @@ import numpy as np
 from flvlp.data.images import ImageReadError, read_image
 from flvlp.data.readers.config import PublishedConfig
 from flvlp.data.readers.listing import Listing, Record
-from flvlp.data.readers.tables import shown
+from flvlp.data.readers.privacy import without_details
+from flvlp.data.readers.tables import hides_ids, shown
 from flvlp.data.splits.lists import key_of
 from flvlp.data.splits.making import Split, SplitTable, make_split, restricted
 from flvlp.data.splits.registry import default_split
@@ -66,13 +67,17 @@ def split_of(
         keys or [key_of(study.study_id) for study in listed],
         folders,
     )
-    split = make_split(
-        config.split or default_split(config.name),
-        table,
-        seed=config.split_seed,
-        validation_fraction=config.validation_fraction,
-        lists=config.split_lists,
-    )
+    name = config.split or default_split(config.name)
+    with without_details(
+        hides_ids(config) and config.split_lists != "", f"dataset.split: {name} cannot be made from its lists"
+    ):
+        split = make_split(
+            name,
+            table,
+            seed=config.split_seed,
+            validation_fraction=config.validation_fraction,
+            lists=config.split_lists,
+        )
     return split if kept is None else restricted(split, kept)
 
 
@@ -102,6 +107,11 @@ class FileSource:
         self.studies: Sequence[Study] = self.listing.studies
         self.splits, self.split_name = self.split.parts, self.split.name
         self.read = self._decode
+
+    def views(self) -> list[str]:
+        """Returns the path of every picture that is read, each once, in the order of the studies."""
+        pairs = zip(self.listing.frontal_paths, self.listing.lateral_paths, strict=True)
+        return list(dict.fromkeys(path for views in pairs for path in views if path))
 
     def frontal(self, index: int) -> np.ndarray:
         """Returns the frontal view of study `index`, (H, W) uint8, 0-255, air dark.

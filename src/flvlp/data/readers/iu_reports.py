@@ -36,9 +36,10 @@ def csv_texts(path: Path, policy: str, hides: bool) -> list[Text]:
         FileNotFoundError: no such table.
         ValueError: a missing column, or a uid that is blank or listed twice.
     """
-    table = read_table(path, "dataset.reports", {name: name for name in ("uid", "findings", "impression")})
+    names = ("uid", "findings", "impression")
+    table = read_table(path, "dataset.reports", {name: name for name in names}, hides=hides)
     _check_uids(table, hides)
-    columns = (table.columns[name] for name in ("uid", "findings", "impression"))
+    columns = (table.columns[name] for name in names)
     return [
         Text(uid, compose_report(Sections(findings, impression, ""), policy), int(line))
         for line, uid, findings, impression in zip(table.lines, *columns, strict=True)
@@ -67,7 +68,7 @@ def find_xml(root: Path) -> Path | None:
     return next(found, None) or next((folder for folder in folders if any(folder.glob("*.xml"))), None)
 
 
-def xml_texts(path: Path, policy: str) -> list[Text]:
+def xml_texts(path: Path, policy: str, hides: bool = False) -> list[Text]:
     """Reads Open-i's report files from a folder or from the archive as it is downloaded; nothing is unpacked to disk.
 
     Raises:
@@ -75,19 +76,20 @@ def xml_texts(path: Path, policy: str) -> list[Text]:
     """
     texts = {}
     for name, content in _xml_files(path):
+        file = shown(name, hides) if hides else name
         if len(content) > _LARGEST_FILE or b"<!ENTITY" in content.replace(b"\0", b""):  # UTF-16 too
             raise ValueError(
-                f"{path}: {name} has {len(content)} bytes or defines entities; a report file has at most "
+                f"{path}: {file} has {len(content)} bytes or defines entities; a report file has at most "
                 f"{_LARGEST_FILE} and defines none; take the published files"
             )
         try:
             tree = ElementTree.fromstring(content)
         except ElementTree.ParseError as error:
-            raise ValueError(f"{path}: {name} is no XML ({error}); take the published files") from error
+            raise ValueError(f"{path}: {file} is no XML ({error}); take the published files") from error
         uid = _uid(tree)
         if not uid or uid in texts:
             raise ValueError(
-                f"{path}: {name} has the uid {shown(uid, hides=False)}; every file has one of its own, as in "
+                f"{path}: {file} has the uid {shown(uid, hides)}; every file has one of its own, as in "
                 '<uId id="CXR1"/>; take the published files'
             )
         sections = {
@@ -127,7 +129,7 @@ def _uid(tree: ElementTree.Element) -> str:
     return "" if node is None else str(node.get("id", "")).removeprefix("CXR")
 
 
-def r2gen_texts(path: Path, policy: str) -> list[Text]:
+def r2gen_texts(path: Path, policy: str, hides: bool) -> list[Text]:
     """Reads R2Gen's `annotation.json`: reports of one section (the findings), parts, two pictures a study.
 
     Raises:
@@ -139,9 +141,7 @@ def r2gen_texts(path: Path, policy: str) -> list[Text]:
         texts = [
             Text(
                 uid=str(entry["id"]),
-                report=compose_report(
-                    Sections(str(entry["report"] or ""), "", ""), "both" if policy == "longer" else policy
-                ),
+                report=compose_report(Sections(str(entry["report"] or ""), "", ""), policy),
                 part=_PARTS[part],
                 pictures=tuple(str(name) for name in entry["image_path"]),
             )
@@ -149,9 +149,9 @@ def r2gen_texts(path: Path, policy: str) -> list[Text]:
         ]
     except (ValueError, KeyError, TypeError, AttributeError) as error:
         raise ValueError(
-            f"{path}: not R2Gen's annotation ({type(error).__name__}: {error}); it maps train, val and test to lists "
-            "of id, report, image_path; take the published file"
-        ) from error
+            f"{path}: not R2Gen's annotation ({type(error).__name__}{'' if hides else f': {error}'}); it maps train, "
+            "val and test to lists of id, report, image_path; take the published file"
+        ) from (None if hides else error)
     if len({text.uid for text in texts}) != len(texts):
         raise ValueError(f"{path}: an id is listed twice; every study has one of its own; take the published file")
     return texts

@@ -2,35 +2,46 @@
 
 import logging
 from collections.abc import Sequence
+from glob import escape
 from pathlib import Path
 
 from flvlp.data.readers.config import IUXrayConfig
 from flvlp.data.readers.files import FileSource, open_root, split_of
-from flvlp.data.readers.iu_reports import ARCHIVES, Text, csv_texts, find_xml, r2gen_texts, xml_texts
+from flvlp.data.readers.iu_reports import ARCHIVES, XML_FOLDERS, Text, csv_texts, find_xml, r2gen_texts, xml_texts
 from flvlp.data.readers.layout import Expected
 from flvlp.data.readers.listing import Record, list_studies
 from flvlp.data.readers.tables import Table, hides_ids, listed, read_table
 from flvlp.data.readers.tree import Tree
 
 PROJECTIONS = ("Frontal", "Lateral")
-LAYOUT = (
-    Expected(
-        "reports: table, Open-i's files, or R2Gen's",
-        ("indiana_reports.csv", "annotation.json", *ARCHIVES, "ecgen-radiology/*.xml", "reports/*.xml", "*.xml"),
-    ),
-    Expected(
-        "which picture is which view",
-        ("indiana_projections.csv",),
-        ("uid", "filename", "projection"),
-        is_required=False,
-        without="everything but R2Gen's pictures, of which one in ten is then taken for the wrong view",
-    ),
-    Expected("pictures", ("images/*", "images/images_normalized/*")),
-)
+_PROJECTION_COLUMNS = ("uid", "filename", "projection")
 _FOLDERS = ("", "images_normalized")
 
 _logger = logging.getLogger(__name__)
 _Views = dict[str, list[tuple[int, str, str]]]  # uid -> (line, file name, projection)
+
+
+def layout(config: IUXrayConfig) -> tuple[Expected, ...]:
+    """Returns what a download holds, under the names that the configuration gives."""
+    forms = {
+        "csv": (config.reports,),
+        "xml": (*ARCHIVES, *(f"{folder}/*.xml" for folder in XML_FOLDERS)),
+        "r2gen": (config.annotation,),
+    }
+    reports = forms.get(config.text, tuple(name for names in forms.values() for name in names))
+    images = escape(config.images)
+    return (
+        Expected("reports: table, Open-i's files, or R2Gen's", reports),
+        Expected(
+            "which picture is which view",
+            (config.projections,),
+            _PROJECTION_COLUMNS,
+            is_required=config.text in ("csv", "xml"),
+            without="everything but R2Gen's pictures, of which one in ten is then taken for the wrong view",
+        ),
+        # R2Gen's lie in a folder a study.
+        Expected("pictures", tuple(f"{images}/{rest}" for rest in ("*", f"{_FOLDERS[1]}/*", "*/*")), is_pictures=True),
+    )
 
 
 def read_iu_xray(config: IUXrayConfig) -> FileSource:
@@ -43,7 +54,8 @@ def read_iu_xray(config: IUXrayConfig) -> FileSource:
     converted copy is found as `54_IM-2145-1001` or `CXR54_IM-2145-1001` with `.png`, `.jpg` or `.jpeg`.
 
     With `text=r2gen` the pictures `images/CXR1_IM-0001/0.png`, `1.png` are taken for the study's pictures in the order
-    of their names; without the table `0` is taken for the frontal view, with a warning.
+    of their names; without the table `0` is taken for the frontal view, with a warning. Which two of three pictures
+    R2Gen took is not known: such studies are counted in a warning too.
 
     Returns:
         The studies in the order of their texts. `Study.row` is the line of the reports table, 0 for other forms.
@@ -57,7 +69,7 @@ def read_iu_xray(config: IUXrayConfig) -> FileSource:
     projections = root / config.projections
     views: _Views = {}
     if kind != "r2gen" or projections.is_file():
-        views = _views(_projections(projections), hides)
+        views = _views(_projections(projections, hides), hides)
     else:
         _logger.warning("%s is not there: picture 0 of a study is taken for its frontal view", projections)
     images = root / config.images
@@ -65,6 +77,8 @@ def read_iu_xray(config: IUXrayConfig) -> FileSource:
         raise FileNotFoundError(f"dataset.images: no such folder ({images}); it holds the pictures; set dataset.images")
     tree = Tree(images)
     records = [_r2gen_record(text, views) if kind == "r2gen" else _record(text, views, tree) for text in texts]
+    if kind == "r2gen" and views:
+        _tell_guesses(projections, texts, views)
     where = root / (config.reports if kind == "csv" else config.annotation if kind == "r2gen" else ".")
     listing = list_studies(config, where, records, tree, needs_report=True)
     parts = [text.part for text in texts]
@@ -99,14 +113,14 @@ def _texts(config: IUXrayConfig, root: Path, hides: bool) -> tuple[str, list[Tex
                 f"dataset.text: no report files in {root}; xml needs {ARCHIVES[0]} or the folder ecgen-radiology; "
                 "set dataset.root or dataset.text"
             )
-        return kind, xml_texts(xml, config.report_policy)
+        return kind, xml_texts(xml, config.report_policy, hides)
     if not annotation.is_file():
         raise FileNotFoundError(f"dataset.annotation: no such file ({annotation}); r2gen needs it; set dataset.text")
-    return kind, r2gen_texts(annotation, config.report_policy)
+    return kind, r2gen_texts(annotation, config.report_policy, hides)
 
 
-def _projections(path: Path) -> Table:
-    return read_table(path, "dataset.projections", {name: name for name in ("uid", "filename", "projection")})
+def _projections(path: Path, hides: bool) -> Table:
+    return read_table(path, "dataset.projections", {name: name for name in _PROJECTION_COLUMNS}, hides=hides)
 
 
 def _views(projections: Table, hides: bool) -> _Views:
@@ -117,7 +131,7 @@ def _views(projections: Table, hides: bool) -> _Views:
     """
     views: _Views = {}
     unknown = []
-    columns = (projections.columns[name] for name in ("uid", "filename", "projection"))
+    columns = (projections.columns[name] for name in _PROJECTION_COLUMNS)
     for line, uid, name, projection in zip(projections.lines, *columns, strict=True):
         if projection in PROJECTIONS:
             views.setdefault(uid, []).append((int(line), name, projection))
@@ -144,11 +158,29 @@ def _of_pictures(uid: str, text: Text, pictures: Sequence[tuple[str, str]]) -> R
 
 def _r2gen_record(text: Text, views: _Views) -> Record:
     """Takes R2Gen's numbered pictures for those of the study in the order of their names."""
+    uid, _, _ = text.uid.removeprefix("CXR").partition("_")
+    kinds = _r2gen_kinds(text, views) or PROJECTIONS
+    record = _of_pictures(uid, text, list(zip(text.pictures, kinds, strict=False)))
+    record.others = text.pictures[len(kinds) :]
+    return record
+
+
+def _r2gen_kinds(text: Text, views: _Views) -> list[str]:
+    """Returns what the pictures of R2Gen's study show by the table, in the order of their names."""
     uid, _, film = text.uid.removeprefix("CXR").partition("_")
     of_uid = sorted((name, projection) for _, name, projection in views.get(uid, []))
-    known = [view for view in of_uid if film in view[0]] or of_uid
-    kinds = [projection for _, projection in known] or list(PROJECTIONS)
-    return _of_pictures(uid, text, list(zip(text.pictures, kinds, strict=False)))
+    return [projection for _, projection in [view for view in of_uid if film in view[0]] or of_uid]
+
+
+def _tell_guesses(projections: Path, texts: Sequence[Text], views: _Views) -> None:
+    """Warns of studies whose pictures are not as many in the table as R2Gen has of them."""
+    guesses = sum(len(_r2gen_kinds(text, views)) != len(text.pictures) for text in texts)
+    if guesses:
+        _logger.warning(
+            "%s: %d of %d studies have another number of pictures there than in R2Gen's annotation; which view each of "
+            "R2Gen's shows is a guess for them",
+            *(projections, guesses, len(texts)),
+        )
 
 
 def _on_disk(name: str, tree: Tree) -> str:

@@ -41,7 +41,9 @@ def uncertain_value(policy: str, name: str) -> float:
     raise ValueError(f"uncertain_value: unknown policy {policy!r}; known: u_ones, u_zeros, ignore, chexpert5")
 
 
-def chexpert_labels(table: Table, names: Sequence[str], uncertain: str, unmentioned: str) -> Labels:
+def chexpert_labels(
+    table: Table, names: Sequence[str], uncertain: str, unmentioned: str, hides: bool = False
+) -> Labels:
     """Reads the columns `names` of a table that CheXpert's labeller wrote.
 
     Args:
@@ -49,6 +51,7 @@ def chexpert_labels(table: Table, names: Sequence[str], uncertain: str, unmentio
         names: classes.
         uncertain: policy for -1, see `uncertain_value`.
         unmentioned: what a blank becomes: `zero` or `ignore` (missing).
+        hides: True keeps values out of messages: where columns have moved, one is an id.
 
     Raises:
         ValueError: another value; names rows and column.
@@ -58,7 +61,7 @@ def chexpert_labels(table: Table, names: Sequence[str], uncertain: str, unmentio
     for name in names:
         known = {"1": 1.0, "1.0": 1.0, "0": 0.0, "0.0": 0.0, "": blank}
         known |= dict.fromkeys(("-1", "-1.0"), uncertain_value(uncertain, name))
-        columns.append(known_values(table, name, known))
+        columns.append(known_values(table, name, known, hides))
     return Labels(tuple(names), np.stack(columns, axis=1))
 
 

@@ -14,6 +14,8 @@ class Expected:
         columns: that a table must have.
         is_required: False for what the reader can do without.
         without: what is lost where an optional part is missing.
+        is_pictures: True lets only files count whose name ends as that of a picture (`tree.PICTURE_SUFFIXES`).
+        skips: words in the names of folders whose files do not count.
     """
 
     what: str
@@ -21,3 +23,5 @@ class Expected:
     columns: tuple[str, ...] = ()
     is_required: bool = True
     without: str = ""
+    is_pictures: bool = False
+    skips: tuple[str, ...] = ()

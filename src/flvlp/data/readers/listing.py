@@ -14,6 +14,8 @@ from flvlp.data.studies import Study
 
 log = logging.getLogger(__name__)
 
+NO_FRONTAL, NO_TEXT, NO_FILE = "without a frontal view", "without text", "whose frontal file is missing"
+
 
 @dataclass(slots=True)
 class Record:
@@ -49,7 +51,8 @@ class Listing:
         frontal_paths, lateral_paths: file of each view, below the root; "" for a study without a lateral.
         other_paths: files of the further views.
         kept: (n,) int64, the record of each study.
-        tally: what was dropped or is missing, and why -> how many.
+        dropped: why -> (n,) int64, the records that were dropped for it.
+        incomplete: what is missing of the kept studies -> how many.
     """
 
     studies: list[Study]
@@ -57,7 +60,8 @@ class Listing:
     lateral_paths: list[str]
     other_paths: list[tuple[str, ...]]
     kept: np.ndarray
-    tally: dict[str, int]
+    dropped: dict[str, np.ndarray]
+    incomplete: dict[str, int]
 
 
 @dataclass(frozen=True, slots=True)
@@ -102,21 +106,21 @@ def list_studies(
     """
     hides = hides_ids(config)
     _check_records(table, records, tree, hides)
-    dropped = {"without a frontal view": 0, "without text": 0, "whose frontal file is missing": 0}
+    dropped: dict[str, list[int]] = {NO_FRONTAL: [], NO_TEXT: [], NO_FILE: []}
     missing: list[tuple[int, str]] = []
     kept: list[int] = []
     files: list[_Files] = []
     for number, record in enumerate(records):
         if needs_report and not record.report:
-            dropped["without text"] += 1
+            dropped[NO_TEXT].append(number)
             continue
         if not record.frontals:
-            dropped["without a frontal view"] += 1
+            dropped[NO_FRONTAL].append(number)
             continue
         found = _find(record, tree)
         missing += [(record.row, path) for path in found.missing]
         if not found.frontal:
-            dropped["whose frontal file is missing"] += 1
+            dropped[NO_FILE].append(number)
             continue
         kept.append(number)
         files.append(found)
@@ -125,7 +129,7 @@ def list_studies(
             f"{table}: {listed(sorted(missing), hides, 'missing image file')}; paths start from {tree.root}, and every "
             "listed picture must be there; complete the folder, set dataset.root, or set dataset.missing_images=drop"
         )
-    words = ", ".join(f"{count} {what}" for what, count in dropped.items())
+    words = ", ".join(f"{len(rows)} {what}" for what, rows in dropped.items())
     incomplete = _count_missing(files)
     log.info(
         "%s: kept %d of %d studies; dropped: %s; of the kept ones: %s",
@@ -146,7 +150,8 @@ def list_studies(
         [found.lateral for found in files],
         [found.others for found in files],
         np.array(kept, dtype=np.int64),
-        dropped | incomplete,
+        {what: np.array(rows, dtype=np.int64) for what, rows in dropped.items()},
+        incomplete,
     )
 
 
@@ -159,7 +164,8 @@ def _find(record: Record, tree: Tree) -> _Files:
         replaced += bool(first) and not file_of[paths[0]]
         firsts.append(first)
     return _Files(
-        *firsts,
+        frontal=firsts[0],
+        lateral=firsts[1],
         others=tuple(dict.fromkeys(file for file in file_of.values() if file and file not in firsts)),
         missing=tuple(path for path, file in file_of.items() if not file),
         lost_laterals=int(bool(record.laterals) and not firsts[1]),
@@ -180,10 +186,7 @@ def _count_missing(files: Sequence[_Files]) -> dict[str, int]:
 
 def _check_records(table: Path, records: Sequence[Record], tree: Tree, hides: bool) -> None:
     outside = [
-        (record.row, path)
-        for record in records
-        for path in record.paths
-        if not tree.is_open and leaves_root(path)
+        (record.row, path) for record in records for path in record.paths if not tree.is_open and leaves_root(path)
     ]
     if outside:
         raise ValueError(

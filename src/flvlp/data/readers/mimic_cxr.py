@@ -37,28 +37,27 @@ FRONTALS, LATERALS = ("PA", "AP"), ("LATERAL", "LL")
 _RANK = {view: rank for rank, view in enumerate((*FRONTALS, *LATERALS))}
 _METADATA_COLUMNS = ("dicom_id", "subject_id", "study_id", "ViewPosition")
 _SPLIT_COLUMNS = ("study_id", "split")
-_LABEL_VALUES = frozenset(("1", "1.0", "0", "0.0", "-1", "-1.0", ""))
 
 
 def _under(folders: Sequence[str], *names: str) -> tuple[str, ...]:
-    return tuple(f"{folder}/{name}".lstrip("/") for name in names for folder in folders)
+    return tuple(f"{folder}/{name}" if folder else name for name in names for folder in folders)
 
 
-# A tree of pictures that holds no text takes long to search, so the root comes last.
-_REPORTS = _under(tuple(reversed(dict.fromkeys((*FOLDERS, *REPORT_FOLDERS)))), REPORTS_ZIP, "files/p1*/p*/s*.txt")
-LAYOUT = (
-    Expected("table of pictures", _under(FOLDERS, METADATA), _METADATA_COLUMNS),
-    Expected("pictures", _under(FOLDERS, "files/p1*/p*/s*/*.*")),
-    Expected("reports", _REPORTS),
-    Expected(
-        "official split",
-        _under(FOLDERS, SPLIT),
-        _SPLIT_COLUMNS,
-        is_required=False,
-        without="dataset.split=mimic_cxr/official",
-    ),
-    Expected("labels", _under(FOLDERS, LABELS), ("study_id", *CHEXPERT14), is_required=False, without="labels"),
-)
+def layout(config: MimicCxrConfig) -> tuple[Expected, ...]:
+    """Returns what a download holds; `reports` names their folder or zip file."""
+    # A tree of pictures that holds no text takes long to search, so the root comes last.
+    folders = (config.reports,) if config.reports else tuple(reversed(dict.fromkeys((*FOLDERS, *REPORT_FOLDERS))))
+    reports = _under(folders, REPORTS_ZIP, "files/p1*/p*/s*.txt", "p1*/p*/s*.txt")
+    if config.reports.lower().endswith(".zip"):
+        reports = (config.reports,)
+    no_split = "dataset.split=mimic_cxr/official"
+    return (
+        Expected("table of pictures", _under(FOLDERS, METADATA), _METADATA_COLUMNS),
+        Expected("pictures", _under(FOLDERS, "files/p1*/p*/s*/*"), is_pictures=True),
+        Expected("reports", reports, is_required=config.needs_report, without="reports"),
+        Expected("official split", _under(FOLDERS, SPLIT), _SPLIT_COLUMNS, is_required=False, without=no_split),
+        Expected("labels", _under(FOLDERS, LABELS), ("study_id", *CHEXPERT14), is_required=False, without="labels"),
+    )
 
 
 @dataclass(slots=True)
@@ -89,7 +88,8 @@ def read_mimic_cxr(config: MimicCxrConfig) -> FileSource:
     base, path = next(
         ((root / folder, path) for folder in FOLDERS if (path := find_table(root / folder, (METADATA,)))), (root, None)
     )
-    table = _read(path or root / METADATA, _METADATA_COLUMNS, hides)
+    columns = {name: name for name in _METADATA_COLUMNS}
+    table = read_table(path or root / METADATA, "dataset.root", columns, hides=hides)
     pictures = _group(table, hides)
     with open_reports(config, root, base, hides) as reports:
         records = [_record(study, found, reports, config.report_policy) for study, found in pictures.items()]
@@ -97,7 +97,8 @@ def read_mimic_cxr(config: MimicCxrConfig) -> FileSource:
     with without_details(hides, f"{base}: a folder below it may not be listed; allow reading it", PermissionError):
         listing = list_studies(config, table.path, records, Tree(base), needs_report=config.needs_report)
     label_path = find_table(base, (LABELS,))
-    label_table = _read(label_path, ("study_id", *CHEXPERT14), hides) if label_path else None
+    label_columns = {name: name for name in ("study_id", *CHEXPERT14)}
+    label_table = read_table(label_path, "dataset.root", label_columns, hides=hides) if label_path else None
     labels = partial(_labels, label_table, listing, hides=hides) if label_table else None
     return FileSource(
         base,
@@ -106,13 +107,6 @@ def read_mimic_cxr(config: MimicCxrConfig) -> FileSource:
         hides,
         labels=labels(config.uncertain, config.unmentioned) if labels else None,
     )
-
-
-def _read(path: Path, columns: Sequence[str], hides: bool) -> Table:
-    problem = f"{path}: cannot be read as the published table; line 1 must name {', '.join(columns)}; copy it again"
-    with without_details(hides, problem):
-        table = read_table(path, "dataset.root", {name: name for name in columns})
-    return table
 
 
 def _group(table: Table, hides: bool) -> dict[str, _Pictures]:
@@ -170,7 +164,7 @@ def _tell(config: MimicCxrConfig, table: Path, reports: Reports, studies: int) -
             f"dataset.reports to their folder or to {REPORTS_ZIP}, or set dataset.needs_report=false"
         )
     log.info(
-        "%s: %d of %d studies have a report file; %d hold bytes that are not UTF-8 and are left out",
+        "%s: %d of %d studies have a report file; in %d of these, bytes that are not UTF-8 become U+FFFD",
         *(table, reports.found, studies, reports.undecodable),
     )
 
@@ -178,7 +172,8 @@ def _tell(config: MimicCxrConfig, table: Path, reports: Reports, studies: int) -
 def _split(config: MimicCxrConfig, listing: Listing, base: Path, labels: Callable[[str, str], Labels] | None) -> Split:
     hides = hides_ids(config)
     path = find_table(base, (SPLIT,))
-    part_of = _parts(_read(path, _SPLIT_COLUMNS, hides), hides) if path else {}
+    columns = {name: name for name in _SPLIT_COLUMNS}
+    part_of = _parts(read_table(path, "dataset.root", columns, hides=hides), hides) if path else {}
 
     def pool_labels() -> Labels:
         if labels is None:
@@ -225,13 +220,7 @@ def _parts(table: Table, hides: bool) -> dict[str, str]:
 
 def _labels(table: Table, listing: Listing, uncertain: str, unmentioned: str, hides: bool) -> Labels:
     """Returns the labels of the kept studies, missing for those that the table does not list."""
-    rows = zip(table.lines.tolist(), *(table.columns[name] for name in CHEXPERT14), strict=True)
-    odd = [(row[0], None) for row in rows if not _LABEL_VALUES.issuperset(row[1:])] if hides else []
-    if odd:  # `chexpert_labels` would show the value, and where columns have moved that is an id
-        raise ValueError(
-            f"{table.path}: unknown label in {listed(odd, hides)}; known: 1, 0, -1, blank; correct the table"
-        )
-    values = chexpert_labels(table, CHEXPERT14, uncertain, unmentioned).values
+    values = chexpert_labels(table, CHEXPERT14, uncertain, unmentioned, hides).values
     position = {f"s{study}": row for row, study in enumerate(table.columns["study_id"])}
     if len(position) < len(values):
         raise ValueError(f"{table.path}: {len(values) - len(position)} rows repeat a study; copy the table again")

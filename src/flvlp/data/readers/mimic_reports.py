@@ -29,7 +29,7 @@ class Place(Protocol):
 
 
 class TextTree:
-    """Reports as text files below a folder."""
+    """Reports as text files below a folder that holds `p10` and further ones."""
 
     def __init__(self, folder: Path) -> None:
         self.folder = str(folder)
@@ -37,7 +37,7 @@ class TextTree:
     def read(self, name: str) -> bytes | None:
         """See `Place`."""
         try:
-            with open(f"{self.folder}/{name}", "rb") as file:  # noqa: PTH123 (pathlib takes seconds for 200,000 names)
+            with open(f"{self.folder}/{_tail(name)}", "rb") as file:  # noqa: PTH123 (pathlib takes seconds for 200,000 names)
                 return file.read(LONGEST_REPORT + 1)
         except (FileNotFoundError, NotADirectoryError):
             return None
@@ -48,17 +48,21 @@ class ReportsZip:
 
     def __init__(self, file: ZipFile) -> None:
         self.file = file
-        self.members: dict[str, ZipInfo] = {
-            "/".join(member.filename.split("/")[-4:]): member for member in file.infolist()
-        }
+        self.members: dict[str, ZipInfo] = {_tail(member.filename): member for member in file.infolist()}
 
     def read(self, name: str) -> bytes | None:
         """See `Place`."""
-        if name not in self.members:
+        member = self.members.get(_tail(name))
+        if member is None:
             return None
         # The size in the zip file's own directory may be a lie; the stream is cut instead.
-        with self.file.open(self.members[name]) as member:
-            return member.read(LONGEST_REPORT + 1)
+        with self.file.open(member) as opened:
+            return opened.read(LONGEST_REPORT + 1)
+
+
+def _tail(name: str) -> str:
+    """Returns `p10/p10000032/s50414267.txt` of a report's name: what lies above differs from copy to copy."""
+    return "/".join(name.split("/")[-3:])
 
 
 class Reports:
@@ -119,6 +123,8 @@ class Reports:
 def open_reports(config: MimicCxrConfig, root: Path, base: Path, hides_ids: bool) -> Iterator[Reports]:
     """Finds where the reports lie: `config.reports` below the root (a folder or a zip file), or every usual place.
 
+    A folder holds `files/p10/...txt`, or `p10/...txt` itself.
+
     Args:
         config: of the data set.
         root: folder of the download.
@@ -140,7 +146,8 @@ def open_reports(config: MimicCxrConfig, root: Path, base: Path, hides_ids: bool
     else:
         folders = dict.fromkeys([*(root / folder for folder in REPORT_FOLDERS), base])
         looked_in = [*(folder / REPORTS_ZIP for folder in folders), *folders]
-    trees = [TextTree(path) for path in looked_in if (path / "files").is_dir()]
+    places = (place for path in looked_in for place in (path / "files", path))
+    trees = [TextTree(place) for place in places if any(place.glob("p1?"))]
     with ExitStack() as stack:
         zips = [ReportsZip(stack.enter_context(_open_zip(path))) for path in looked_in if path.is_file()]
         yield Reports([*zips, *trees], looked_in, hides_ids)

@@ -28,11 +28,17 @@ _ANNOTATION = "annotation"
 _NAME_COLUMNS = ("image_name", "image_path")  # releases differ
 _SIZE_COLUMNS = ("width", "height")
 _UNKNOWN = (0, 0)
-LAYOUT = (
-    *(Expected(f"table of {name}", (f"{name}.csv",), (_ANNOTATION,)) for name in PARTS.values()),
-    *(Expected(f"pictures of {name}", (f"{name}/*.*", "images/*.*", "*.jpg", "*.png")) for name in PARTS.values()),
-    Expected("table of test", ("test.csv",), (_ANNOTATION,), is_required=False, without="a test part beside dev"),
-)
+
+
+def layout(config: ObjectCXRConfig) -> tuple[Expected, ...]:
+    """Returns what a download holds; no key of the configuration moves a part of it."""
+    names = [name for part, name in PARTS.items() if part != "test"]
+    no_test = "a test part beside dev"
+    return (
+        *(Expected(f"table of {name}", (f"{name}.csv",), (_ANNOTATION,)) for name in names),
+        *(Expected(f"pictures of {name}", (f"{name}/*", "images/*", "*"), is_pictures=True) for name in names),
+        Expected("table of test", ("test.csv",), (_ANNOTATION,), is_required=False, without=no_test),
+    )
 
 
 @dataclass(slots=True)
@@ -67,15 +73,16 @@ def read_object_cxr(config: ObjectCXRConfig) -> FileSource:
             out, whose pixels cannot be read either.
     """
     root = open_root(config, "train.csv and dev.csv")
-    parts = {part: name for part, name in PARTS.items() if part != "test" or find_table(root, (f"{name}.csv",))}
     hides = hides_ids(config)
+    parts = {part: name for part, name in PARTS.items() if part != "test" or _has_test(root, name, hides)}
     tree = Tree(root)
     records: list[Record] = []
     pictures: list[_Picture] = []
     for part, folder in parts.items():
         path = find_table(root, (f"{folder}.csv",)) or root / f"{folder}.csv"
-        table = read_table(path, "dataset.root", {_ANNOTATION: _ANNOTATION}, (*_NAME_COLUMNS, *_SIZE_COLUMNS))
-        pictures += _pictures(table, part)
+        optional = (*_NAME_COLUMNS, *_SIZE_COLUMNS)
+        table = read_table(path, "dataset.root", {_ANNOTATION: _ANNOTATION}, optional, hides)
+        pictures += _pictures(table, part, hides)
         for line, name in zip(table.lines.tolist(), _names(table), strict=True):
             study_id = f"{folder}/{name}" if name else ""  # a blank id is refused later, with its row
             places = (f"{place}/{name}".lstrip("/") for place in (folder, "images", ""))
@@ -91,9 +98,20 @@ def read_object_cxr(config: ObjectCXRConfig) -> FileSource:
         split_of(config, records, kept=listing.kept, published=[picture.part for picture in pictures]),
         hides,
         labels=Labels(NAMES, np.array([[len(picture.shapes) > 0] for picture in kept], dtype=np.float32)),
-        boxes=_boxes(root, shapes, sizes),
+        boxes=_boxes(root, listing, shapes, sizes, hides),
         masks=ShapeMasks(shapes, sizes),
     )
+
+
+def _has_test(root: Path, name: str, hides: bool) -> bool:
+    """Says whether the test pictures have labels: at first the publisher kept them, and the table was one of names."""
+    path = find_table(root, (f"{name}.csv",))
+    if path is None:
+        return False
+    is_labelled = any(read_table(path, "dataset.root", {}, (_ANNOTATION,), hides).columns.get(_ANNOTATION, []))
+    if not is_labelled:
+        log.warning("%s: no object in a column %r, so this part is left out", path, _ANNOTATION)
+    return is_labelled
 
 
 def _names(table: Table) -> list[str]:
@@ -107,7 +125,7 @@ def _names(table: Table) -> list[str]:
     return [PurePosixPath(name.replace("\\", "/")).name for name in table.columns[column]]
 
 
-def _pictures(table: Table, part: str) -> list[_Picture]:
+def _pictures(table: Table, part: str, hides: bool) -> list[_Picture]:
     pictures = []
     broken: list[tuple[int, str | None]] = []
     reason = ""
@@ -120,9 +138,10 @@ def _pictures(table: Table, part: str) -> list[_Picture]:
             pictures.append(_Picture(part, read_shapes(text), _said_size(width, height)))
         except ValueError as error:
             broken.append((line, None))
-            reason = reason or str(error)
+            # Where columns have moved, what is no shape is an id.
+            reason = reason or ("no shape, or no size" if hides else str(error))
     if broken:
-        raise ValueError(f"{table.path}: cannot be read in {listed(broken, hides=False)}; the first: {reason}")
+        raise ValueError(f"{table.path}: cannot be read in {listed(broken, hides)}; the first: {reason}")
     return pictures
 
 
@@ -147,12 +166,13 @@ def _sizes(
     """Returns the (width, height) that the objects of each picture were drawn on, `_UNKNOWN` where there are none."""
     sizes = [picture.size if picture.shapes else _UNKNOWN for picture in pictures]
     lost: list[tuple[int, str | None]] = []
-    cause = ""
+    measured, cause = 0, ""
     for number, (study, picture) in enumerate(zip(listing.studies, pictures, strict=True)):
         if not picture.shapes or picture.size != _UNKNOWN:
             continue
         try:
             sizes[number] = image_size(root / listing.frontal_paths[number])
+            measured += 1
         except ImageReadError as error:
             lost.append((study.row, study.study_id))
             cause = cause or error.cause
@@ -161,11 +181,20 @@ def _sizes(
         if is_strict:
             raise ImageReadError(f"{message}; copy the files again, or set dataset.on_error=skip", "", cause)
         log.warning("%s; their objects are left out", message)
+    if measured:
+        log.info(
+            "%s: the objects of %d pictures are taken to be drawn on the files as they are; of resized copies the "
+            "tables need the published %s",
+            *(root, measured, " and ".join(_SIZE_COLUMNS)),
+        )
     return sizes
 
 
-def _boxes(root: Path, shapes: Sequence[Sequence[Shape]], sizes: Sequence[tuple[int, int]]) -> Boxes:
-    studies, boxes = [], []
+def _boxes(
+    root: Path, listing: Listing, shapes: Sequence[Sequence[Shape]], sizes: Sequence[tuple[int, int]], hides: bool
+) -> Boxes:
+    studies: list[int] = []
+    boxes = []
     drawn = 0
     for number, (objects, size) in enumerate(zip(shapes, sizes, strict=True)):
         drawn += len(objects)
@@ -182,4 +211,7 @@ def _boxes(root: Path, shapes: Sequence[Sequence[Shape]], sizes: Sequence[tuple[
         boxes=boxes,
         classes=[0] * len(boxes),
         sizes=[sizes[number] for number in studies],
+        sources=[(listing.studies[number].row, listing.studies[number].study_id) for number in studies],
+        advice=f"of resized copies the tables need the published size in columns {' and '.join(_SIZE_COLUMNS)}",
+        hides=hides,
     )

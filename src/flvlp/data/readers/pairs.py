@@ -12,6 +12,7 @@ from flvlp.data.readers.files import FileSource
 from flvlp.data.readers.labels import known_values
 from flvlp.data.readers.listing import Record, list_studies
 from flvlp.data.readers.masks import FileMasks
+from flvlp.data.readers.privacy import without_details
 from flvlp.data.readers.tables import Table, hides_ids, listed, read_table, shown
 from flvlp.data.readers.tree import Tree
 from flvlp.data.reports import compose_report, split_sections
@@ -65,16 +66,21 @@ def read_pairs(config: PairsConfig) -> FileSource:
         )
     ]
     tree = Tree(Path(), is_open=True)
-    listing = list_studies(config, table.path, records, tree, needs_report=bool(config.report_column))
-    _check_masks(table, masks, hides)
+    with without_details(
+        hides, f"{table.path}: a folder of images may not be listed; allow reading it", PermissionError
+    ):
+        listing = list_studies(config, table.path, records, tree, needs_report=bool(config.report_column))
+        _check_masks(table, masks, listing.kept, hides)
     labels = [known_values(table, name, _LABELS, hides)[listing.kept] for name in config.label_columns]
     return FileSource(
-        Path(),  # paths are whole
+        root,  # of the pixel cache; the paths are absolute
         listing,
         _split(config, table, patients, listing.kept),
         hides,
         labels=Labels(tuple(config.label_columns), np.stack(labels, axis=1)) if labels else None,
-        masks=FileMasks([masks[row] for row in listing.kept]) if config.mask_column else None,
+        masks=FileMasks([masks[row] for row in listing.kept], table.lines[listing.kept].tolist(), hides)
+        if config.mask_column
+        else None,
     )
 
 
@@ -109,8 +115,8 @@ def _open(config: PairsConfig) -> tuple[Table, Path]:
         keys[name] = key
     columns |= {name: name for name in config.label_columns}
     path = Path(config.csv)
-    table = read_table(path, "dataset.csv", columns)
-    root = Path(config.root) if config.root else path.parent
+    table = read_table(path, "dataset.csv", columns, hides=hides_ids(config))
+    root = (Path(config.root) if config.root else path.parent).absolute()
     if not root.is_dir():
         raise FileNotFoundError(
             f"dataset.root: no such folder ({root}); relative image paths start from it; set dataset.root"
@@ -131,7 +137,7 @@ def _check_filled(table: Table, key: str, column: str, rule: str) -> None:
 
 
 def _resolved(table: Table, root: Path, values: Sequence[str], hides: bool) -> list[str]:
-    """Joins relative paths to the root, "" staying ""; refuses those that climb out of it."""
+    """Makes paths absolute, relative ones from the root, "" staying ""; refuses those that climb out of it."""
     outside = [
         (int(line), value)
         for line, value in zip(table.lines, values, strict=True)
@@ -146,10 +152,10 @@ def _resolved(table: Table, root: Path, values: Sequence[str], hides: bool) -> l
     return [os.path.join(root, value) if value else "" for value in values]  # noqa: PTH118
 
 
-def _check_masks(table: Table, paths: Sequence[str], hides: bool) -> None:
+def _check_masks(table: Table, paths: Sequence[str], kept: np.ndarray, hides: bool) -> None:
     tree = Tree(Path(), is_open=True)
     missing = [
-        (int(line), path) for line, path in zip(table.lines, paths, strict=True) if path and tree.find(path) != path
+        (int(table.lines[row]), paths[row]) for row in kept if paths[row] and tree.find(paths[row]) != paths[row]
     ]
     if missing:
         raise FileNotFoundError(

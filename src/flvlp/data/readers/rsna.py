@@ -35,14 +35,17 @@ _COLUMNS = ("patientId", *_BOX_COLUMNS, "Target")
 _TARGETS = {"1": 1.0, "0": 0.0}
 # Only the first class has boxes.
 _CLASS_TARGETS = {"Lung Opacity": 1.0, "No Lung Opacity / Not Normal": 0.0, "Normal": 0.0}
-LAYOUT = (
-    Expected("table of boxes", (TABLE,), _COLUMNS),
-    Expected("pictures", tuple(f"{folder}/*.*".lstrip("/") for folder in FOLDERS)),
-    Expected("classes", (CLASSES,), ("patientId", "class"), is_required=False, without="a check of the labels"),
-    Expected(
-        "mapping to NIH ChestX-ray14", (MAPPING,), is_required=False, without="patients: each picture is one of its own"
-    ),
-)
+
+
+def layout(config: RSNAConfig) -> tuple[Expected, ...]:
+    """Returns what a download holds; no key of the configuration moves a part of it."""
+    no_patients = "patients: each picture is one of its own"
+    return (
+        Expected("table of boxes", (TABLE,), _COLUMNS),
+        Expected("pictures", tuple(f"{folder}/*".lstrip("/") for folder in FOLDERS), is_pictures=True),
+        Expected("classes", (CLASSES,), ("patientId", "class"), is_required=False, without="a check of the labels"),
+        Expected("mapping to NIH ChestX-ray14", (MAPPING,), is_required=False, without=no_patients),
+    )
 
 
 def read_rsna(config: RSNAConfig) -> FileSource:
@@ -62,8 +65,9 @@ def read_rsna(config: RSNAConfig) -> FileSource:
     """
     root = open_root(config, TABLE)
     hides = hides_ids(config)
-    table = read_table(find_table(root, (TABLE,)) or root / TABLE, "dataset.root", {name: name for name in _COLUMNS})
-    targets = known_values(table, "Target", _TARGETS)
+    columns = {name: name for name in _COLUMNS}
+    table = read_table(find_table(root, (TABLE,)) or root / TABLE, "dataset.root", columns, hides=hides)
+    targets = known_values(table, "Target", _TARGETS, hides)
     names = table.columns["patientId"]
     first_row: dict[str, int] = {}
     for row, name in enumerate(names):
@@ -97,8 +101,10 @@ def read_rsna(config: RSNAConfig) -> FileSource:
             [position.get(name, -1) for name in names],
             [table.columns[name] for name in _BOX_COLUMNS],
             BOX_NAMES * len(names),
+            ids=names,
             names=BOX_NAMES,
             size=PUBLISHED_SIZE,
+            hides=hides,
         ),
     )
 
@@ -163,8 +169,8 @@ def _check_classes(root: Path, target_of: Mapping[str, float], hides: bool) -> N
     path = find_table(root, (CLASSES,))
     if path is None:
         return
-    table = read_table(path, "dataset.root", {"patientId": "patientId", "class": "class"})
-    said = known_values(table, "class", _CLASS_TARGETS)
+    table = read_table(path, "dataset.root", {"patientId": "patientId", "class": "class"}, hides=hides)
+    said = known_values(table, "class", _CLASS_TARGETS, hides)
     offenders = [
         (int(line), name)
         for line, name, target in zip(table.lines, table.columns["patientId"], said.tolist(), strict=True)

@@ -33,10 +33,16 @@ _COLUMNS = ("ImageId", "EncodedPixels")
 _MIRROR_COLUMNS = ("new_filename", "ImageId", "has_pneumo")
 # Copies of the data set keep pictures of the masks under the names of the radiographs.
 _MASK_FOLDERS = ("mask", "annotation")
-LAYOUT = (
-    Expected("table of masks", (*STAGES, *MIRROR[:1])),
-    Expected("pictures", ("dicom-images-train", "stage_2_images", "train", "png_images", "images", "*.dcm", "*.png")),
-)
+
+
+def layout(config: SIIMConfig) -> tuple[Expected, ...]:
+    """Returns what a download holds; `csv` names the table, and pictures may lie in any folder but those of masks."""
+    tables, columns = ((config.csv,), _COLUMNS) if config.csv else ((*STAGES, MIRROR[0]), ())
+    # A link to a folder is followed in the root alone, as by the reader.
+    return (
+        Expected("table of masks", tables, columns),
+        Expected("pictures", ("*", "*/**/*"), is_pictures=True, skips=_MASK_FOLDERS),
+    )
 
 
 @dataclass(slots=True)
@@ -74,7 +80,7 @@ def read_siim(config: SIIMConfig) -> FileSource:
     """
     root = open_root(config, " or ".join(STAGES))
     hides = hides_ids(config)
-    mirror = _read_mirror(root)
+    mirror = _read_mirror(root, hides)
     path = root / config.csv if config.csv else find_table(root, tuple(STAGES))
     if path is None and not mirror:
         raise FileNotFoundError(
@@ -84,7 +90,8 @@ def read_siim(config: SIIMConfig) -> FileSource:
     if path is not None:
         stage = STAGES.get(path.name.removesuffix(".gz"), "dataset.csv")
         log.info("%s: the masks are read from this table (%s)", path, stage)
-        table = read_table(path, "dataset.csv" if config.csv else "dataset.root", {name: name for name in _COLUMNS})
+        key = "dataset.csv" if config.csv else "dataset.root"
+        table = read_table(path, key, {name: name for name in _COLUMNS}, hides=hides)
         pictures = _pictures_of(table, hides)
     else:
         log.info("%s: the masks are the pictures in %s (PNG mirror of stage 1)", root, MIRROR_MASKS)
@@ -103,7 +110,7 @@ def read_siim(config: SIIMConfig) -> FileSource:
         keys = [key_of(mirror[name].new_name) if name in mirror else name for name in pictures]
     masks: Masks = RLEMasks([tuple(picture.masks) for picture in kept], PUBLISHED_SHAPE)
     if pictures is mirror:
-        masks = FileMasks(_mirror_masks(root, kept, hides))
+        masks = FileMasks(_mirror_masks(root, kept, hides), [picture.row for picture in kept], hides)
     return FileSource(
         root,
         listing,
@@ -134,7 +141,8 @@ def _pictures_of(table: Table, hides: bool) -> dict[str, _Picture]:
             relative_runs(text, PUBLISHED_SHAPE)
         except ValueError as error:
             broken.append((line, name))
-            reason = reason or str(error)
+            # Where columns have moved, what is no number is an id.
+            reason = reason or ("no run lengths" if hides else str(error))
     if broken:
         raise ValueError(f"{table.path}: no mask can be read from {listed(broken, hides)}; the first: {reason}")
     torn = [(picture.row_of_nothing, name) for name, picture in pictures.items() if _is_torn(picture)]
@@ -153,12 +161,12 @@ def _is_torn(picture: _Picture) -> bool:
     return picture.row_of_mask > 0 and picture.row_of_nothing > 0
 
 
-def _read_mirror(root: Path) -> dict[str, _Picture]:
+def _read_mirror(root: Path, hides: bool) -> dict[str, _Picture]:
     """Reads the tables of the PNG mirror, {} where they are not there."""
     pictures: dict[str, _Picture] = {}
     for path in (path for name in MIRROR if (path := find_table(root, (name,)))):
-        table = read_table(path, "dataset.root", {name: name for name in _MIRROR_COLUMNS})
-        targets = known_values(table, "has_pneumo", {"1": 1.0, "0": 0.0})
+        table = read_table(path, "dataset.root", {name: name for name in _MIRROR_COLUMNS}, hides=hides)
+        targets = known_values(table, "has_pneumo", {"1": 1.0, "0": 0.0}, hides)
         for line, new_name, name, target in zip(
             table.lines.tolist(), table.columns["new_filename"], table.columns["ImageId"], targets, strict=True
         ):

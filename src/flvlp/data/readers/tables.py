@@ -3,7 +3,8 @@
 import secrets
 import warnings
 import zlib
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
 from pathlib import Path
@@ -73,7 +74,9 @@ def find_table(root: Path, names: Sequence[str]) -> Path | None:
     return next((path for name in names for path in (root / name, root / f"{name}.gz") if path.is_file()), None)
 
 
-def read_table(path: Path, key: str, columns: Mapping[str, str], optional: Sequence[str] = ()) -> Table:
+def read_table(
+    path: Path, key: str, columns: Mapping[str, str], optional: Sequence[str] = (), hides: bool = False
+) -> Table:
     """Reads the named columns of a UTF-8 CSV file (or .csv.gz), every value as text ("NA" is a value, blank is "").
 
     Rows without any value are left out and still counted as lines, so that a message names the line an editor shows,
@@ -85,6 +88,7 @@ def read_table(path: Path, key: str, columns: Mapping[str, str], optional: Seque
         columns: config key -> column name; the keys return in `Table.columns`. A column that no key sets is its own
             key. Spaces around the names of the header do not count.
         optional: columns that are read where they are there.
+        hides: True keeps the header out of messages: a file without one has ids or a report in its place.
 
     Raises:
         FileNotFoundError: if the file is missing.
@@ -93,34 +97,13 @@ def read_table(path: Path, key: str, columns: Mapping[str, str], optional: Seque
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such CSV file; {key} must name an existing one; set {key}")
-    try:
-        with warnings.catch_warnings():
-            warnings.simplefilter("error", ParserWarning)
-            frame = _read_csv(path, header=0).fillna("")
-            # pandas renames the second of two equal names.
-            names = [str(name).strip() for name in _read_csv(path, header=None, nrows=1).iloc[0]]
-    except EmptyDataError as error:
-        raise ValueError(f"{path}: no header; line 1 must name the columns; add it") from error
-    except UnicodeDecodeError as error:
-        raise ValueError(f"{path}: not UTF-8 ({error.reason}, byte {error.start}); save the file as UTF-8") from error
-    except (OSError, EOFError, zlib.error) as error:
-        raise ValueError(f"{path}: cannot be read ({error}); a .gz must be a whole gzip file; copy it again") from error
-    except (ParserError, ParserWarning) as error:
-        raise ValueError(
-            f"{path}: not a well-formed CSV file ({str(error).strip()}); every row has the fields of the header; "
-            "quote values that hold commas or line breaks"
-        ) from error
-    known = ", ".join(names)
-    for column_key, name in columns.items():
-        if name not in names:
-            is_fixed = column_key == name
-            raise ValueError(
-                f"{path}: no column {name!r}{'' if is_fixed else f' ({column_key})'}; the columns are: {known}; "
-                + (f"set {key} to the published file" if is_fixed else f"set {column_key} to one of them")
-                + _separator_hint(names)
-            )
-        if names.count(name) > 1:
-            raise ValueError(f"{path}: column {name!r} is there twice; a name stands for one column; rename the other")
+    with _as_value_errors(path, hides):
+        # On its own: pandas renames the second of two equal names, and of a table with another separator, rows may have
+        # more commas than the header.
+        names = [str(name).strip() for name in _read_csv(path, header=None, nrows=1).iloc[0]]
+    _check_columns(path, key, columns, names, hides)
+    with _as_value_errors(path, hides):
+        frame = _read_csv(path, header=0).fillna("")
     columns = {**columns, **{name: name for name in optional if name in names}}
     extra_lines = np.zeros(len(frame), dtype=np.int64)
     for position in range(len(names)):
@@ -134,15 +117,56 @@ def read_table(path: Path, key: str, columns: Mapping[str, str], optional: Seque
     return Table(path, texts, lines[kept])
 
 
+@contextmanager
+def _as_value_errors(path: Path, hides: bool) -> Iterator[None]:
+    """Says what is wrong with a file that is no table; what a decoder says may hold the bytes that it met."""
+    try:
+        with warnings.catch_warnings():
+            warnings.simplefilter("error", ParserWarning)
+            yield
+    except EmptyDataError as error:
+        raise ValueError(f"{path}: no header; line 1 must name the columns; add it") from error
+    except UnicodeDecodeError as error:
+        raise ValueError(f"{path}: not UTF-8 ({error.reason}, byte {error.start}); save the file as UTF-8") from (
+            None if hides else error
+        )
+    except (OSError, EOFError, zlib.error) as error:
+        reason = type(error).__name__ if hides else error
+        raise ValueError(f"{path}: cannot be read ({reason}); a .gz must be a whole gzip file; copy it again") from (
+            None if hides else error
+        )
+    except (ParserError, ParserWarning) as error:
+        raise ValueError(
+            f"{path}: not a well-formed CSV file ({str(error).strip()}); every row has the fields of the header; "
+            "quote values that hold commas or line breaks"
+        ) from error
+
+
+def _check_columns(path: Path, key: str, columns: Mapping[str, str], names: Sequence[str], hides: bool) -> None:
+    known = f"{len(names)}, not shown here (dataset.log_ids=true shows them)" if hides else ", ".join(names)
+    for column_key, name in columns.items():
+        if name not in names:
+            is_fixed = column_key == name
+            raise ValueError(
+                f"{path}: no column {name!r}{'' if is_fixed else f' ({column_key})'}; the columns are: {known}; "
+                + (f"set {key} to the published file" if is_fixed else f"set {column_key} to one of them")
+                + _separator_hint(names, list(columns.values()))
+            )
+        if names.count(name) > 1:
+            raise ValueError(f"{path}: column {name!r} is there twice; a name stands for one column; rename the other")
+
+
 def _read_csv(path: Path, **knobs: Any) -> pd.DataFrame:
     return pd.read_csv(
         path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False, skip_blank_lines=False, **knobs
     )
 
 
-def _separator_hint(names: Sequence[str]) -> str:
-    """Says so when the whole header is one column that holds another separator."""
+def _separator_hint(names: Sequence[str], wanted: Sequence[str]) -> str:
+    """Says so when the whole header, or a part of it with a wanted name, is one column that holds another separator."""
     for separator, word in ((";", "semicolons"), ("\t", "tabs"), ("|", "bars")):
-        if len(names) == 1 and separator in names[0]:
+        # Names of the publishers hold commas too: OriginalImage[Width,Height].
+        pieces = {piece.strip(' "') for name in names if separator in name for piece in name.split(separator)}
+        if pieces and (len(names) == 1 or not pieces.isdisjoint(wanted)):
             return f" (the header is separated by {word}; commas are read)"
     return ""

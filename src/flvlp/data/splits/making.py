@@ -39,10 +39,17 @@ class SplitTable:
 
 @dataclass(frozen=True, slots=True)
 class Split:
-    """A made split: its registry name and the positions of each part, ascending int64."""
+    """A made split.
+
+    Attributes:
+        name: of the registry.
+        parts: part -> positions of the studies, ascending int64.
+        listed: the same of all that the publisher lists, where the studies are what was kept of it.
+    """
 
     name: str
     parts: dict[str, np.ndarray]
+    listed: dict[str, np.ndarray] | None = None
 
 
 def make_split(name: str, table: SplitTable, *, seed: int, validation_fraction: float, lists: str) -> Split:
@@ -110,7 +117,7 @@ def restricted(split: Split, kept: np.ndarray) -> Split:
             f"dataset.split: of the training part of {split.name} nothing is there; complete the folder, or choose "
             "another split"
         )
-    return Split(split.name, parts)
+    return Split(split.name, parts, listed=split.parts)
 
 
 def _shown(sizes: tuple[int, ...]) -> str:

@@ -33,6 +33,10 @@ NO_FINDING = "No Finding"
 _DENIED = ("Cardiomegaly", "Edema", "Consolidation", "Pneumonia", "Pneumothorax", "Pleural Effusion", "Fracture")
 _DENIED_SHARE = 0.3
 _UNCERTAIN_SHARE = 0.4  # of the small and mild findings
+# What a finding implies, and a terse report does not name. Without terse reports no study would show consolidation,
+# atelectasis or edema alone, and no 5x200 could be drawn.
+_IMPLIED = ("Lung Opacity", "Pneumonia", "Enlarged Cardiomediastinum")
+_TERSE_SHARE = 0.5
 
 NIH = {
     "cardiomegaly": ("Cardiomegaly",),
@@ -67,8 +71,8 @@ def chexpert_classes(findings: Sequence[Finding]) -> set[str]:
 def labelled(findings: Sequence[Finding], seed: int, study: int) -> dict[str, str]:
     """Returns what CheXpert's labeller would write of a report: `1.0`, `0.0`, `-1.0` (uncertain); blanks are left out.
 
-    A small consolidation makes pneumonia uncertain, and some small or mild findings are uncertain themselves. Some of
-    what is absent is denied, the rest not mentioned.
+    A small consolidation makes pneumonia uncertain, and some small or mild findings are uncertain themselves. A terse
+    report leaves out what its findings imply. Some of what is absent is denied, the rest not mentioned.
     """
     positive = chexpert_classes(findings)
     values = dict.fromkeys(positive, "1.0")
@@ -79,8 +83,10 @@ def labelled(findings: Sequence[Finding], seed: int, study: int) -> dict[str, st
             values["Pneumonia"] = "-1.0"
         if CHEXPERT[finding.name] and share(seed, "uncertain", study, finding.name) < _UNCERTAIN_SHARE:
             values[CHEXPERT[finding.name][0]] = "-1.0"
+    if share(seed, "terse", study) < _TERSE_SHARE:
+        values = {name: value for name, value in values.items() if name not in _IMPLIED}
     for name in _DENIED:
-        if name not in values and share(seed, "denied", study, name) < _DENIED_SHARE:
+        if name not in values and name not in positive and share(seed, "denied", study, name) < _DENIED_SHARE:
             values[name] = "0.0"
     return values
 

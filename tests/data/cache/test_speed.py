@@ -7,11 +7,11 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flvlp.data.cache_making import make_cache, survey
+from flvlp.data.cache.making import make_cache, survey
+from flvlp.data.cache.reading import cache_folder, cache_settings, use_cache
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.data.dataset import Collator, StudyDataset
 from flvlp.data.phantom.making import make_study, plan_studies
-from flvlp.data.pixel_cache import cache_folder, cache_settings, use_cache
 from flvlp.data.readers.config import PairsConfig
 from flvlp.data.readers.files import FileSource
 from flvlp.data.readers.listing import Record, list_studies

@@ -1,0 +1,146 @@
+"""What entry points share on the data side: the data set, its tokenizer, and what of it may be shown."""
+
+import json
+import logging
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from flvlp.data.config import ImageConfig
+from flvlp.data.readers.config import DatasetConfig, FilesConfig
+from flvlp.models.config import TextEncoderConfig
+
+if TYPE_CHECKING:
+    from flvlp.data.studies import StudySource
+    from flvlp.data.tokenizer import ReportTokenizer
+    from flvlp.engine.log import RunLog
+
+log = logging.getLogger(__name__)
+
+
+def read_source(config: DatasetConfig, long_side: int, *, needs_reports: bool = False) -> "StudySource":
+    """Lists the studies on every rank; rank 0 goes first, so that what is made once is made once.
+
+    Args:
+        config: of the data set.
+        long_side: of the pictures in pixels; a pixel cache of this size is used as `config.cache` says.
+        needs_reports: whether a data set without reports is of no use.
+
+    Raises:
+        ValueError: reports are needed and there are none; and what the readers raise.
+    """
+    from flvlp import distributed
+    from flvlp.data.cache.reading import use_cache
+    from flvlp.data.readers.build import build_source
+    from flvlp.data.readers.files import FileSource
+
+    if not distributed.is_main():
+        distributed.barrier()
+    source = build_source(config)
+    if distributed.is_main():
+        distributed.barrier()
+    if needs_reports and not any(study.report for study in source.studies):
+        raise ValueError(
+            f"dataset.name: {config.name} has no reports, and pre-training needs them; choose one of: phantom, pairs, "
+            "iu_xray, mimic_cxr"
+        )
+    if isinstance(source, FileSource) and isinstance(config, FilesConfig):
+        use_cache(source, config, long_side, compares_files=distributed.is_main())
+    laterals = sum(study.has_lateral for study in source.studies)
+    parts = ", ".join(f"{name} {len(positions)}" for name, positions in source.splits.items())
+    log.info(
+        "%s: %d studies, %d with a lateral; split %s: %s",
+        *(config.name, len(source.studies), laterals, source.split_name, parts),
+    )
+    return source
+
+
+def check_same_data(folder: Path, source: "StudySource") -> None:
+    """Writes what a run trains and validates on to `data.json`; stops a resumed run that would see other studies.
+
+    Args:
+        folder: of the run.
+        source: the data set.
+
+    Raises:
+        ValueError: the studies are not those that the run was started with.
+    """
+    from flvlp.data.splits.patients import list_hash
+
+    here = {"split": source.split_name}
+    for part, rows in source.splits.items():
+        here[part] = f"{len(rows)} studies, sha256 {list_hash([source.studies[row].study_id for row in rows])}"
+    path = folder / "data.json"
+    held = json.loads(path.read_text()) if path.exists() else here
+    if held != here:
+        raise ValueError(
+            f"resume: the data are not those that {folder} was started with ({path.name}: {held}; now {here}); set "
+            "dataset.root to the same data set, or start a new run"
+        )
+    path.write_text(json.dumps(here, indent=1) + "\n")
+
+
+def name_of(config: DatasetConfig, source: "StudySource") -> Callable[[int], str]:
+    """Returns how a study may be named in logs: its id and row, or a salted hash and the row."""
+    from flvlp.data.readers.tables import hides_ids, shown
+
+    def name_study(index: int) -> str:
+        study = source.studies[index]
+        return f"{shown(study.study_id, hides_ids(config))} (row {study.row})"
+
+    return name_study
+
+
+def show_studies(
+    config: DatasetConfig, image: ImageConfig, source: "StudySource", run_log: "RunLog", count: int
+) -> None:
+    """Puts a few studies as the model sees them into TensorBoard, unless the data set is credentialed."""
+    import numpy as np
+    import torch
+
+    from flvlp.data.images import ImageReadError
+    from flvlp.data.transforms import crop_view
+
+    part = source.splits.get("validation", source.splits["train"])
+    for number, index in enumerate(part[:count]):
+        study = source.studies[index]
+        if config.log_images or not config.credentialed:
+            try:
+                views = [source.frontal(index)] + ([source.lateral(index)] if study.has_lateral else [])
+            except ImageReadError:
+                if config.on_error == "raise":
+                    raise
+                continue
+            picture = np.concatenate([crop_view(view, image, None) for view in views], axis=1)
+            run_log.picture(f"studies/{number}", torch.from_numpy(picture)[None], 0)
+        if config.log_text or not config.credentialed:
+            run_log.text(f"studies/{number}", study.report, 0)
+
+
+def find_tokenizer(
+    text: TextEncoderConfig, source: "StudySource", saved: Path | None, init_from: str | None, credentialed: bool
+) -> "ReportTokenizer":
+    """Returns a run's tokenizer: a saved one, that of the pre-trained weights, or one learned from the reports.
+
+    Args:
+        text: of the encoder.
+        source: whose training reports a vocabulary is learned from.
+        saved: tokenizer folder of a resumed run.
+        init_from: folder of saved encoders that a new run starts from.
+        credentialed: see `train_tokenizer`.
+    """
+    from flvlp import distributed
+    from flvlp.data import tokenizer as tokenizers
+    from flvlp.models.text_encoder import pretrained_location
+
+    if saved is not None:
+        return tokenizers.load_tokenizer(saved)
+    if init_from is not None:
+        from flvlp.saved_encoders import load_encoders
+
+        return load_encoders(init_from).tokenizer
+    if text.weights != "random":
+        return tokenizers.pretrained_tokenizer(pretrained_location(text), text.max_tokens)
+    reports = (source.studies[index].report for index in source.splits["train"])
+    learned = tokenizers.train_tokenizer(reports, text.vocab_size, text.max_tokens, credentialed)
+    return distributed.broadcast_object(learned)

@@ -12,7 +12,7 @@ import pydicom
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, Done, Run
+from tests.conftest import ROOT, TWO_PROCESSES, Done, Run
 from tests.data.test_image_size import write_dicom
 
 PREPARE = str(ROOT / "experiments" / "prepare.py")
@@ -72,10 +72,11 @@ def test_a_dry_run_counts_and_makes_nothing(prepare: Command, folder: Path) -> N
     assert not list((folder / "cache" / "pixels").glob("chexpert-*"))
 
 
-def test_pre_training_reads_the_cache_of_its_size(prepare: Command, folder: Path, run: Run) -> None:
+def test_two_ranks_and_their_workers_read_the_cache_of_their_size(prepare: Command, folder: Path, run: Run) -> None:
     assert prepare("dataset=iu_xray", "long_side=64").returncode == 0
     overrides = ("dataset=iu_xray", *STANDIN[:2], "dataset.cache=require", "engine.max_steps=1", "engine.batch_size=4")
-    done = run(*overrides, f"hydra.run.dir={folder / 'run'}", cwd=folder)
+    workers = "engine.num_workers=1"
+    done = run(*overrides, workers, f"hydra.run.dir={folder / 'run'}", cwd=folder, launcher=TWO_PROCESSES)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "pixels come from the cache" in done.stderr
     assert "iu_xray/patient-70-10-20@phantom" in done.stderr

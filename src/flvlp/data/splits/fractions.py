@@ -16,10 +16,10 @@ def label_fraction(
     """Takes a share of the training studies, all studies of a patient together.
 
     One seeded order of the patients serves every fraction, so that 1 % lies inside 10 %. In this order patients with
-    the same set of positive labels are spread evenly, so that every beginning of it holds each set in its proportion;
-    and for each class one patient who shows it stands first. A study without a positive label counts as a class of its
-    own. The first ones are taken whatever the share, so that no class is lost: a very small fraction of a small set may
-    have more studies than its share.
+    the same set of positive labels are spread evenly, so that a beginning of it holds each common set in its proportion
+    (sets that few patients have come by chance); and for each class, and for none, one patient stands first. These are
+    taken whatever the share, so that no class is lost: a very small fraction of a small set may have more studies than
+    its share.
 
     Args:
         positions: (n,) int64 of the training studies.

@@ -5,7 +5,7 @@ NPROC ?= 1
 ARGS ?=
 LOGDIR ?= runs/pretrain
 DATASET ?= nih14
-ROOT ?= phantom
+ROOT ?=
 
 BIN := $(VENV)/bin
 # One stamp for each state of the two files that decide what is installed: a second call installs nothing.
@@ -42,10 +42,10 @@ pretrain: $(STAMP) ## pre-train; phantoms and tiny encoders unless ARGS says oth
 	$(LAUNCH) experiments/pretrain.py $(ARGS)
 
 prepare: $(STAMP) ## count a download and decode its pictures once: DATASET=nih14 ROOT=/data/nih
-	$(BIN)/python experiments/prepare.py dataset=$(DATASET) "dataset.root='$(ROOT)'" $(ARGS)
+	$(BIN)/python experiments/prepare.py dataset=$(DATASET) $(if $(ROOT),"dataset.root='$(ROOT)'") $(ARGS)
 
 doctor: $(STAMP) ## say what is there and what is missing: DATASET=nih14 ROOT=/data/nih
-	@$(BIN)/python experiments/prepare.py action=doctor dataset=$(DATASET) "dataset.root='$(ROOT)'" $(ARGS)
+	@$(BIN)/python experiments/prepare.py action=doctor dataset=$(DATASET) $(if $(ROOT),"dataset.root='$(ROOT)'") $(ARGS)
 
 test: $(STAMP) ## run the tests (minutes, no network)
 	$(BIN)/python -m pytest -m "not slow" $(ARGS)

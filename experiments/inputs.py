@@ -17,6 +17,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+DATA = "data.json"
+
 
 def read_source(config: DatasetConfig, long_side: int, *, needs_reports: bool = False) -> "StudySource":
     """Lists the studies on every rank; rank 0 goes first, so that what is made once is made once.
@@ -55,29 +57,48 @@ def read_source(config: DatasetConfig, long_side: int, *, needs_reports: bool = 
     return source
 
 
-def check_same_data(folder: Path, source: "StudySource") -> None:
-    """Writes what a run trains and validates on to `data.json`; stops a resumed run that would see other studies.
-
-    Args:
-        folder: of the run.
-        source: the data set.
-
-    Raises:
-        ValueError: the studies are not those that the run was started with.
-    """
+def fingerprint(source: "StudySource") -> dict[str, str]:
+    """Returns what a data set is known by again: its split, and a hash of the studies and reports of each part."""
+    from flvlp.data.dataset import stable_hash
     from flvlp.data.splits.patients import list_hash
 
-    here = {"split": source.split_name}
+    known = {"split": source.split_name}
     for part, rows in source.splits.items():
-        here[part] = f"{len(rows)} studies, sha256 {list_hash([source.studies[row].study_id for row in rows])}"
-    path = folder / "data.json"
-    held = json.loads(path.read_text()) if path.exists() else here
+        studies = [source.studies[row] for row in rows]
+        lines = [f"{one.study_id} {one.patient_id} {one.has_lateral} {stable_hash(one.report)}" for one in studies]
+        known[part] = f"{len(rows)} studies, sha256 {list_hash(lines)}"
+    return known
+
+
+def check_same_data(folder: Path, source: "StudySource") -> None:
+    """Stops a resumed run that would see other studies than it was started with.
+
+    Args:
+        folder: of the run; its `data.json` holds the fingerprint of the data.
+        source: the data set as it is now.
+
+    Raises:
+        ValueError: the studies are others, or the file is damaged.
+    """
+    path, here = folder / DATA, fingerprint(source)
+    try:
+        held = json.loads(path.read_text()) if path.exists() else here
+    except ValueError as error:
+        raise ValueError(f"resume: {path} is damaged ({error}); delete it to go on without this check") from error
     if held != here:
         raise ValueError(
-            f"resume: the data are not those that {folder} was started with ({path.name}: {held}; now {here}); set "
-            "dataset.root to the same data set, or start a new run"
+            f"resume: the data are not those that {folder} was started with ({held}; now {here}); set dataset.root to "
+            f"the same data set, start a new run, or delete {path} to go on all the same"
         )
-    path.write_text(json.dumps(here, indent=1) + "\n")
+
+
+def write_fingerprint(folder: Path, source: "StudySource") -> None:
+    """Writes `data.json` where it is not there."""
+    path = folder / DATA
+    if not path.exists():
+        temporary = path.with_name(f".{DATA}.tmp")
+        temporary.write_text(json.dumps(fingerprint(source), indent=1) + "\n")
+        temporary.rename(path)
 
 
 def name_of(config: DatasetConfig, source: "StudySource") -> Callable[[int], str]:

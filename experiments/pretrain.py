@@ -21,7 +21,7 @@ from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.engine.config import EngineConfig
 from flvlp.losses.config import LossConfig
 from flvlp.models.config import NONE, EncoderConfig, HeadsConfig
-from inputs import check_same_data, find_tokenizer, name_of, read_source, show_studies
+from inputs import check_same_data, find_tokenizer, name_of, read_source, show_studies, write_fingerprint
 
 if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a misspelt key must not wait for them
     from flvlp.data.loaders import Loaders
@@ -87,6 +87,8 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
 
     # ---- data ----
     source = read_source(args.dataset, args.encoder.resize, needs_reports=True)
+    if args.resume is not None:
+        check_same_data(folder, source)
     saved = folder / "tokenizer" if args.resume else None
     tokenizer = find_tokenizer(args.encoder.text, source, saved, args.init_from, args.dataset.credentialed)
     loaders = make_loaders(args, source, tokenizer)
@@ -112,7 +114,7 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
     if distributed.is_main():
         run_logs.open_run(folder, config_yaml, args.seed, is_new=args.resume is None)
         tokenizer.save(folder / "tokenizer")
-        check_same_data(folder, source)
+        write_fingerprint(folder, source)
     if state.step == 0:
         training.save()  # a run killed before its first regular checkpoint is resumed from here
         show_studies(args.dataset, image_config(args), source, training.run_log, args.engine.log_pictures)

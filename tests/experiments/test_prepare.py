@@ -80,6 +80,10 @@ def test_two_ranks_and_their_workers_read_the_cache_of_their_size(prepare: Comma
     assert done.returncode == 0, done.stderr[-3000:]
     assert "pixels come from the cache" in done.stderr
     assert "iu_xray/patient-70-10-20@phantom" in done.stderr
+    resumed = (f"resume={folder / 'run'}", "dataset=iu_xray", "dataset.cache=off", "engine.max_steps=2")
+    done = run(*resumed, cwd=folder, launcher=TWO_PROCESSES)
+    assert done.returncode == 0, done.stderr[-3000:]
+    assert "pixels come" not in done.stderr
     done = run(*overrides, "encoder.resize=60", f"hydra.run.dir={folder / 'other'}", cwd=folder)
     assert done.returncode != 0
     assert "dataset.cache: " in done.stderr

@@ -46,22 +46,29 @@ def _check(root: Path, expected: Expected, hides: bool) -> Check:
             return Check(expected.what, MISSING, f"looked for {looked_for}")
         return Check(expected.what, OPTIONAL, f"looked for {looked_for}; lost without it: {expected.without}")
     name = str(found.relative_to(root) if found.is_relative_to(root) else found)
-    if not expected.columns:
-        return Check(expected.what, OK, "there" if hides else name)
+    if expected.columns:
+        return _check_header(found, name, expected, hides)
+    return Check(expected.what, OK, "there" if hides else name)
+
+
+def _check_header(path: Path, name: str, expected: Expected, hides: bool) -> Check:
     try:
-        columns = _header(found)
+        columns = _header(path)
     except (OSError, UnicodeDecodeError, EOFError, zlib.error, csv.Error) as error:
         return Check(expected.what, WRONG, f"{name}: its header cannot be read ({error})")
     lacking = [column for column in expected.columns if column not in columns]
-    if lacking:
-        it_has = f"{len(columns)} others" if hides else ", ".join(columns)
-        return Check(expected.what, WRONG, f"{name}: no column {', '.join(lacking)}; it has {it_has}")
-    return Check(expected.what, OK, f"{name}: {', '.join(expected.columns if hides else columns)}")
+    if not lacking:
+        return Check(expected.what, OK, f"{name}: {', '.join(expected.columns if hides else columns)}")
+    it_has = f"{len(columns)} others" if hides else ", ".join(columns)
+    seen = f"{name}: no column {', '.join(lacking)}; it has {it_has}"
+    if expected.is_required:
+        return Check(expected.what, WRONG, seen)
+    return Check(expected.what, OPTIONAL, f"{seen}; lost without it: {expected.without}")
 
 
 def _first(root: Path, pattern: str, expected: Expected) -> Path | None:
     """Returns the first match of a pattern that counts, or of the same with .gz."""
-    for candidate in (pattern,) if expected.is_pictures else (pattern, f"{pattern}.gz"):
+    for candidate in (pattern, f"{pattern}.gz") if expected.columns else (pattern,):
         if (root / candidate).exists():
             return root / candidate
         whole = Path(candidate)  # of a name that the configuration gives; glob takes no absolute one

@@ -196,3 +196,34 @@ def test_names_with_odd_characters_are_kept(root: Path, folder: Path) -> None:
     make(folder, root, names)
     assert wrong_pictures(folder, root, names) == []
     assert set(json.loads(next(folder.glob("0*.json")).read_text())) == {"sha256", "bytes", "pictures"}
+
+
+def test_a_clock_that_ran_backwards_hides_no_picture(root: Path, folder: Path) -> None:
+    names = write_pictures(root)
+    make(folder, root, names)
+    (old,) = folder.glob("0*.json")
+    os.utime(old, (4e9, 4e9))
+    Image.fromarray(np.full((5, 5), 9, dtype=np.uint8)).save(root / names[0])
+    assert make(folder, root, names) == 1
+    assert wrong_pictures(folder, root, names) == []
+    assert make(folder, root, names) == 0
+
+
+def test_parts_that_nothing_needs_are_deleted_by_the_next_call(root: Path, folder: Path) -> None:
+    names = write_pictures(root)
+    (root / names[0]).write_bytes(b"no picture")
+    for _ in range(4):
+        make(folder, root, names)
+    assert len(list(folder.glob("0*.json"))) <= 3
+    assert len(list(folder.glob("*.bin"))) == len(list(folder.glob("0*.json")))
+    assert wrong_pictures(folder, root, names[1:]) == []
+
+
+@pytest.mark.parametrize("content", ["[]", "{}", '{"bytes": 0}', '{"bytes": 1, "pictures": []}', "null"])
+def test_json_of_another_shape_is_no_part(root: Path, folder: Path, content: str) -> None:
+    names = write_pictures(root)
+    make(folder, root, names)
+    (record,) = folder.glob("0*.json")
+    record.write_text(content)
+    assert make(folder, root, names) == len(names)
+    assert wrong_pictures(folder, root, names) == []

@@ -73,7 +73,7 @@ def test_a_shuffle_takes_no_notice_of_the_seed() -> None:
 def test_a_partial_copy_is_told_from_the_complete_set_by_its_sizes(caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.INFO):
         make("rsna/mgca", table_of("rsna/mgca", [""] * 100))
-    assert "rsna/mgca: 70 / 15 / 15 studies here, 18,678 / 4,003 / 4,003 of the complete data set" in caplog.text
+    assert "rsna/mgca: 70 / 15 / 15 studies are listed, 18,678 / 4,003 / 4,003 in the complete data set" in caplog.text
 
 
 def test_object_cxr_is_tested_on_dev_alone_also_where_the_publishers_test_part_is_there() -> None:

@@ -19,7 +19,7 @@ from typing import Any, TypeVar
 
 from tqdm import tqdm
 
-from flvlp.data.cache.parts import PartTask, finished, joined, make_part
+from flvlp.data.cache.parts import PartTask, finished, joined, make_part, remove_superseded
 from flvlp.data.cache.reading import INDEX, SETTINGS, Entries, save_index
 from flvlp.data.images import ImageReadError, image_size
 from flvlp.data.scaling import scaled_size
@@ -117,6 +117,7 @@ def make_cache(
         for leftover in folder.glob(".*.tmp"):
             leftover.unlink()
         done = finished(folder, root)
+        remove_superseded(folder, done)
         todo = [name for name in headers if name not in done or done[name][1]["error"]]
         check_room(folder, bytes_needed([headers[name] for name in todo], settings["long_side"]))
         kept = len(headers) - len(todo)

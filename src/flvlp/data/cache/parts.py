@@ -81,8 +81,8 @@ def read_parts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
     for path in parts:
         try:
             content = json.loads(path.read_text())
-            is_whole = path.with_suffix(".bin").stat().st_size == content["bytes"]
-        except (OSError, ValueError, KeyError):
+            is_whole = path.with_suffix(".bin").stat().st_size == content["bytes"] and bool(content["pictures"])
+        except (OSError, ValueError, KeyError, TypeError):
             is_whole = False
         if is_whole:
             yield path.stem, content
@@ -91,10 +91,31 @@ def read_parts(folder: Path) -> Iterator[tuple[str, dict[str, Any]]]:
 
 
 def finished(folder: Path, root: Path) -> dict[str, Place]:
-    """Maps name -> where it is, for what is there and whose file is still as it was; the newest part counts."""
-    made = {picture["name"]: (name, picture) for name, part in read_parts(folder) for picture in part["pictures"]}
-    states = {name: (picture["bytes"], picture["date"]) for name, (_, picture) in made.items()}
-    return {name: place for name, place in made.items() if file_state(root / name) in (None, states[name])}
+    """Maps name -> where it is, for what is there and whose file is still as it was.
+
+    Of several entries of a picture the newest counts that is true, whatever the dates of the parts say; one that could
+    be read comes before one that could not.
+    """
+    done: dict[str, Place] = {}
+    states: dict[str, tuple[int, int] | None] = {}
+    for part, content in read_parts(folder):
+        for picture in content["pictures"]:
+            name = picture["name"]
+            if name not in states:
+                states[name] = file_state(root / name)
+            is_true = states[name] in (None, (picture["bytes"], picture["date"]))
+            if is_true and not (picture["error"] and name in done):
+                done[name] = (part, picture)
+    return done
+
+
+def remove_superseded(folder: Path, done: dict[str, Place]) -> None:
+    """Deletes the parts that no entry needs any more."""
+    needed = {part for part, _ in done.values()}
+    for path in folder.glob("[0-9]*.json"):
+        if path.stem not in needed:
+            path.unlink()
+            path.with_suffix(".bin").unlink(missing_ok=True)
 
 
 def joined(done: dict[str, Place]) -> Entries:

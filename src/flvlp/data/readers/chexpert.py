@@ -92,13 +92,14 @@ def read_chexpert(config: CheXpertConfig) -> FileSource:
         key = key_of(name, folders=3)
         return key.rpartition("/")[0] if config.unit == "study" else key
 
-    keys = [_first_frontal(sample).key for sample in kept]
+    keys = [_first_frontal(sample).key for sample in samples]
     read = [
         f"{sample[0].study}/{stem_of(path.rpartition('/')[2])}"
         for sample, path in zip(kept, listing.frontal_paths, strict=True)
     ]
     split = split_or_pool(
         config,
+        records,
         listing,
         published=[PARTS[key.partition("/")[0]] for key in keys],
         no_lists="no table is there",
@@ -106,7 +107,7 @@ def read_chexpert(config: CheXpertConfig) -> FileSource:
         folders=3,
         pool_columns=POOL_COLUMNS,
         pool_key=pool_key,
-        pool_keys=[sample[0].study for sample in kept] if config.unit == "study" else keys,
+        pool_keys=[sample[0].study if config.unit == "study" else sample[0].key for sample in kept],
         pool_labels=lambda: labels(CHEXPERT14, "ignore", "zero"),
         can_be_drawn=[_first_frontal(sample).is_frontal for sample in kept],
         pictures_read=read if config.unit == "study" else (),

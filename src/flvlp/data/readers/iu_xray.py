@@ -10,7 +10,7 @@ from flvlp.data.readers.files import FileSource, open_root, split_of
 from flvlp.data.readers.iu_reports import ARCHIVES, XML_FOLDERS, Text, csv_texts, find_xml, r2gen_texts, xml_texts
 from flvlp.data.readers.layout import Expected
 from flvlp.data.readers.listing import Record, list_studies
-from flvlp.data.readers.tables import Table, hides_ids, listed, read_table
+from flvlp.data.readers.tables import Table, find_table, hides_ids, listed, read_table
 from flvlp.data.readers.tree import Tree
 
 PROJECTIONS = ("Frontal", "Lateral")
@@ -66,7 +66,7 @@ def read_iu_xray(config: IUXrayConfig) -> FileSource:
     """
     root, hides = open_root(config, f"{config.reports}, {config.projections} and {config.images}"), hides_ids(config)
     kind, texts = _texts(config, root, hides)
-    projections = root / config.projections
+    projections = find_table(root, (config.projections,)) or root / config.projections
     views: _Views = {}
     if kind != "r2gen" or projections.is_file():
         views = _views(_projections(projections, hides), hides)
@@ -99,14 +99,14 @@ def read_iu_xray(config: IUXrayConfig) -> FileSource:
 def _texts(config: IUXrayConfig, root: Path, hides: bool) -> tuple[str, list[Text]]:
     """Finds the texts: the form that the config names, or the first of table, report files, annotation."""
     xml, annotation = find_xml(root), root / config.annotation
+    table = find_table(root, (config.reports,))
     kind = config.text
     if kind == "auto":
-        kind = (
-            "csv" if (root / config.reports).is_file() else "xml" if xml else "r2gen" if annotation.is_file() else "csv"
-        )
+        there = {"csv": table is not None, "xml": xml is not None, "r2gen": annotation.is_file()}
+        kind = next((form for form, is_there in there.items() if is_there), "csv")
         _logger.info("%s: reports are read from the form %r (dataset.text)", root, kind)
     if kind == "csv":
-        return kind, csv_texts(root / config.reports, config.report_policy, hides)
+        return kind, csv_texts(table or root / config.reports, config.report_policy, hides)
     if kind == "xml":
         if xml is None:
             raise FileNotFoundError(

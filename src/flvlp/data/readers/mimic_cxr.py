@@ -103,7 +103,7 @@ def read_mimic_cxr(config: MimicCxrConfig) -> FileSource:
     return FileSource(
         base,
         listing,
-        _split(config, listing, base, labels),
+        _split(config, records, listing, base, labels),
         hides,
         labels=labels(config.uncertain, config.unmentioned) if labels else None,
     )
@@ -169,7 +169,13 @@ def _tell(config: MimicCxrConfig, table: Path, reports: Reports, studies: int) -
     )
 
 
-def _split(config: MimicCxrConfig, listing: Listing, base: Path, labels: Callable[[str, str], Labels] | None) -> Split:
+def _split(
+    config: MimicCxrConfig,
+    records: Sequence[Record],
+    listing: Listing,
+    base: Path,
+    labels: Callable[[str, str], Labels] | None,
+) -> Split:
     hides = hides_ids(config)
     path = find_table(base, (SPLIT,))
     columns = {name: name for name in _SPLIT_COLUMNS}
@@ -184,10 +190,11 @@ def _split(config: MimicCxrConfig, listing: Listing, base: Path, labels: Callabl
 
     return split_or_pool(
         config,
+        records,
         listing,
-        published=[part_of.get(study.study_id, "") for study in listing.studies] if part_of else [],
+        published=[part_of.get(record.study_id, "") for record in records] if part_of else [],
         no_lists=f"{SPLIT} is not in {base}",
-        keys=[study.study_id for study in listing.studies],
+        keys=[record.study_id for record in records],
         pool_columns=("study_id",),
         pool_key=lambda name: f"s{name.removeprefix('s')}",
         pool_keys=[study.study_id for study in listing.studies],

@@ -16,7 +16,7 @@ from flvlp.data.readers.privacy import without_details
 from flvlp.data.readers.tables import Table, hides_ids, listed, read_table, shown
 from flvlp.data.readers.tree import Tree
 from flvlp.data.reports import compose_report, split_sections
-from flvlp.data.splits.making import Split
+from flvlp.data.splits.making import Split, restricted
 from flvlp.data.splits.patients import split_by_patient
 from flvlp.data.studies import Labels
 
@@ -86,11 +86,10 @@ def read_pairs(config: PairsConfig) -> FileSource:
 
 def _split(config: PairsConfig, table: Table, patients: Sequence[str], kept: np.ndarray) -> Split:
     if "dataset.split_column" in table.columns:
-        parts = _named_splits(table, config, patients, hides_ids(config))
-        split = {part: np.flatnonzero(np.isin(kept, rows)) for part, rows in parts.items()}
-        return Split("pairs/column", split)
-    drawn = split_by_patient([patients[row] for row in kept], config.validation_fraction, config.split_seed)
-    return Split("pairs/patient", drawn)
+        split = Split("pairs/column", _named_splits(table, config, patients, hides_ids(config)))
+    else:
+        split = Split("pairs/patient", split_by_patient(patients, config.validation_fraction, config.split_seed))
+    return restricted(split, kept)
 
 
 def _open(config: PairsConfig) -> tuple[Table, Path]:

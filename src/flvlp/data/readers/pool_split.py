@@ -9,7 +9,7 @@ import numpy as np
 
 from flvlp.data.readers.config import CheXpertConfig, MimicCxrConfig
 from flvlp.data.readers.files import split_of
-from flvlp.data.readers.listing import Listing
+from flvlp.data.readers.listing import Listing, Record
 from flvlp.data.readers.privacy import without_details
 from flvlp.data.readers.tables import hides_ids
 from flvlp.data.splits.lists import key_of
@@ -23,6 +23,7 @@ log = logging.getLogger(__name__)
 
 def split_or_pool(
     config: CheXpertConfig | MimicCxrConfig,
+    records: Sequence[Record],
     listing: Listing,
     *,
     published: Sequence[str],
@@ -43,7 +44,8 @@ def split_or_pool(
 
     Args:
         config: of the data set.
-        listing: the kept studies.
+        records: all that the publisher lists; `published` and `keys` have an entry for each.
+        listing: the kept studies; a pool is drawn of these, and what is about pools has an entry for each.
         published, no_lists, keys, folders: see `flvlp.data.readers.files.split_of`.
         pool_columns: columns of a list that name a study or picture, the best first.
         pool_key: from what such a column holds to one of `pool_keys`.
@@ -70,7 +72,11 @@ def split_or_pool(
                 "frontal alone; other listed pictures count for nothing; set dataset.unit=image to use each",
                 config.split_lists,
             )
-        return split_of(config, listing.studies, published=published, no_lists=no_lists, keys=keys, folders=folders)
+        return split_of(
+            config, records, kept=listing.kept, published=published, no_lists=no_lists, keys=keys, folders=folders
+        )
+    if published:
+        published = [published[row] for row in listing.kept]
     patients = [study.patient_id for study in listing.studies]
     name = config.split
     if config.pool:
@@ -93,9 +99,7 @@ def split_or_pool(
             patient_ids=patients,
         )
         name = drawn_name(name, pool)
-    return replace(
-        split_of(config, listing.studies, published=parts_around(pool, published, patients), keys=keys), name=name
-    )
+    return replace(split_of(config, listing.studies, published=parts_around(pool, published, patients)), name=name)
 
 
 def _tell_others(path: Path, listed: set[str], pictures_read: Sequence[str]) -> None:

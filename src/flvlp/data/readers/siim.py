@@ -81,7 +81,7 @@ def read_siim(config: SIIMConfig) -> FileSource:
     root = open_root(config, " or ".join(STAGES))
     hides = hides_ids(config)
     mirror = _read_mirror(root, hides)
-    path = root / config.csv if config.csv else find_table(root, tuple(STAGES))
+    path = find_table(root, (config.csv,)) or root / config.csv if config.csv else find_table(root, tuple(STAGES))
     if path is None and not mirror:
         raise FileNotFoundError(
             f"{root}: neither {' nor '.join(STAGES)} is there; one of them must hold the masks; set dataset.root to "

@@ -44,7 +44,8 @@ class Split:
     Attributes:
         name: of the registry.
         parts: part -> positions of the studies, ascending int64.
-        listed: the same of all that the publisher lists, where the studies are what was kept of it.
+        listed: the same of all that the publisher lists, where the studies are what was kept of it; None for a pool and
+            where nothing was restricted.
     """
 
     name: str
@@ -101,18 +102,22 @@ def make_split(name: str, table: SplitTable, *, seed: int, validation_fraction: 
         log.warning("%s: there is no %s part", name, " and no ".join(absent))
     sizes = tuple(len(parts.get(part, ())) for part in PARTS)
     if rule.sizes and sizes != rule.sizes:
-        log.info("%s: %s studies here, %s of the complete data set", name, _shown(sizes), _shown(rule.sizes))
+        log.info("%s: %s studies are listed, %s in the complete data set", name, _shown(sizes), _shown(rule.sizes))
     return Split(name, parts)
 
 
 def restricted(split: Split, kept: np.ndarray) -> Split:
-    """Returns the split of the studies at the positions `kept` (n,) ascending, counted anew.
+    """Returns the split of the studies at the positions `kept` (n,) ascending, counted anew; lost parts are left out.
 
     Raises:
         ValueError: no study is left for training.
     """
     parts = {part: np.flatnonzero(np.isin(kept, rows)) for part, rows in split.parts.items()}
-    if not len(parts["train"]):
+    for part, rows in split.parts.items():
+        if len(rows) and not len(parts[part]):
+            log.warning("%s: of the %d studies of the %s part nothing is there", split.name, len(rows), part)
+            del parts[part]
+    if not len(parts.get("train", ())):
         raise ValueError(
             f"dataset.split: of the training part of {split.name} nothing is there; complete the folder, or choose "
             "another split"

@@ -16,9 +16,9 @@ def write_lists(
 ) -> tuple[Path, dict[str, Any]]:
     """Writes `<part>.txt` for each part, `train-<fraction>-seed<s>.txt` for each label fraction, and `split.json`.
 
-    They go to a folder below `folder` that is named by the split and the first digits of its hash, so that another seed
-    or another copy of the data set overwrites nothing. The lists hold ids of studies: local files, to be kept as the
-    data set's agreement says.
+    They go to a folder below `folder` that is named by the split and the first digits of its hash, so that another
+    split seed or copy of the data set overwrites nothing; other fractions of the same split do. The lists hold ids of
+    studies: local files, to be kept as the data set's agreement says.
 
     Returns:
         The folder, and what `split.json` holds: name of the split and, for each list, studies and sha256.

@@ -103,11 +103,16 @@ def test_a_full_disk_is_no_unreadable_picture(root: Path, folder: Path, monkeypa
 
 
 KILLED = """
-import sys
+import sys, time
 from pathlib import Path
-from flvlp.data.cache import making
+from flvlp.data.cache import making, parts
 from flvlp.data.cache.reading import cache_settings
+from flvlp.data.images import read_image
 making._SMALLEST_PART = making.LARGEST_PART = 4
+def slow(path):  # in the workers too, which import this file
+    time.sleep(0.02)
+    return read_image(path)
+parts.read_image = slow
 if __name__ == "__main__":
     root, folder = Path(sys.argv[1]), Path(sys.argv[2])
     names = sorted(path.name for path in root.iterdir())

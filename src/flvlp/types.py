@@ -4,6 +4,7 @@ Letters: B studies per rank, M of them with a lateral view, P patches, T tokens,
 H W pixels, N masked pieces of the micro-batch, k lateral negatives.
 """
 
+from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
 from typing import Protocol
 
@@ -185,9 +186,9 @@ class ParamGroup:
     weight_decay: bool
 
 
-class TrainableModel(torch.nn.Module):
+class TrainableModel(torch.nn.Module, ABC):
     """What the training loop asks of a model besides its forward pass."""
 
+    @abstractmethod
     def param_groups(self, new_lr_scale: float) -> list[ParamGroup]:
         """Returns every trainable parameter in exactly one group; `new_lr_scale` is for what is not pre-trained."""
-        raise NotImplementedError

@@ -16,8 +16,9 @@ REPORTS_ZIP = "mimic-cxr-reports.zip"
 REPORT_FOLDERS = ("", "mimic-cxr-reports", "mimic-cxr/2.1.0", "mimic-cxr/2.0.0")
 # Bytes. A published report has a few thousand; more is another file, or a member that was made to fill the memory.
 LONGEST_REPORT = 1_000_000
-# What the zip module raises on a damaged, encrypted or unknown member; several of these messages hold its name.
-_ZIP_ERRORS = (BadZipFile, RuntimeError, NotImplementedError, EOFError, OSError, zlib.error, lzma.LZMAError)
+# What the zip module raises on a damaged, encrypted (RuntimeError) or unknown member (one of its subclasses); several
+# of these messages hold its name.
+_ZIP_ERRORS = (BadZipFile, RuntimeError, EOFError, OSError, zlib.error, lzma.LZMAError)
 
 
 class Place(Protocol):

@@ -7,42 +7,19 @@ import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
+from pydicom.dataset import Dataset
 from pydicom.encaps import encapsulate
 from pydicom.uid import (
     UID,
     DeflatedExplicitVRLittleEndian,
-    ExplicitVRLittleEndian,
     JPEG2000Lossless,
     JPEGBaseline8Bit,
     RLELossless,
-    SecondaryCaptureImageStorage,
 )
 
 from flvlp.data.images import read_image
+from tests.data.dicoms import write_dicom
 from tests.data.test_images import RAMP, RAMP_12_BIT, assert_close, failure, write_png
-
-
-def write_dicom(path: Path, stored: np.ndarray, syntax: UID = ExplicitVRLittleEndian, **attributes: object) -> Path:
-    """Writes the least that is a DICOM picture."""
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
-    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
-    dataset.Rows, dataset.Columns = stored.shape[:2]
-    dataset.SamplesPerPixel = 1
-    dataset.PhotometricInterpretation = "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = stored.dtype.itemsize * 8
-    dataset.PixelRepresentation = int(stored.dtype.kind == "i")
-    dataset.PixelData = stored.tobytes()
-    for name, value in attributes.items():
-        setattr(dataset, name, value)
-    dataset.HighBit = dataset.BitsStored - 1
-    dataset["PixelData"].VR = "OB" if dataset.BitsAllocated == 8 else "OW"
-    dataset.save_as(path, enforce_file_format=True)
-    return path
 
 
 def test_8_bit_dicom_without_a_window_is_read_as_stored(tmp_path: Path) -> None:

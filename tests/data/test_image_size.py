@@ -2,36 +2,14 @@
 
 from pathlib import Path
 
-import numpy as np
 import pydicom
 import pytest
 from PIL import Image
-from pydicom.dataset import Dataset, FileMetaDataset
-from pydicom.uid import UID, DeflatedExplicitVRLittleEndian, ExplicitVRLittleEndian, SecondaryCaptureImageStorage
+from pydicom.uid import DeflatedExplicitVRLittleEndian
 
 from flvlp.data import images
 from flvlp.data.images import ImageReadError, image_size, read_image
-
-PIXELS = np.arange(6 * 9, dtype=np.uint8).reshape(6, 9)
-
-
-def write_dicom(path: Path, syntax: UID = ExplicitVRLittleEndian, **attributes: object) -> Path:
-    dataset = Dataset()
-    dataset.file_meta = FileMetaDataset()
-    dataset.file_meta.TransferSyntaxUID = syntax
-    dataset.file_meta.MediaStorageSOPClassUID = SecondaryCaptureImageStorage
-    dataset.file_meta.MediaStorageSOPInstanceUID = UID("1.2.3")
-    dataset.SOPClassUID, dataset.SOPInstanceUID = SecondaryCaptureImageStorage, "1.2.3"
-    dataset.Rows, dataset.Columns = PIXELS.shape
-    dataset.SamplesPerPixel, dataset.PhotometricInterpretation = 1, "MONOCHROME2"
-    dataset.BitsAllocated = dataset.BitsStored = 8
-    dataset.HighBit, dataset.PixelRepresentation = 7, 0
-    dataset.PixelData = PIXELS.tobytes()
-    dataset["PixelData"].VR = "OB"
-    for name, value in attributes.items():
-        setattr(dataset, name, value)
-    dataset.save_as(path, enforce_file_format=True)
-    return path
+from tests.data.dicoms import PIXELS, write_dicom
 
 
 @pytest.mark.parametrize("name", ["a.png", "a.jpg", "a.dcm", "a.png.of_another_name"])
@@ -88,7 +66,7 @@ def test_a_dicom_without_its_header_has_a_size(tmp_path: Path) -> None:
 def test_every_failure_is_one_class_with_the_path_and_a_cause(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "text.png").write_text("no picture")
     (tmp_path / "text.dcm").write_text("no picture")
-    write_dicom(tmp_path / "deflated.dcm", DeflatedExplicitVRLittleEndian)
+    write_dicom(tmp_path / "deflated.dcm", PIXELS, DeflatedExplicitVRLittleEndian)
     write_dicom(tmp_path / "frames.dcm", NumberOfFrames=2)
     Image.fromarray(PIXELS).save(tmp_path / "large.png")
     write_dicom(tmp_path / "large.dcm")

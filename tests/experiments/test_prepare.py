@@ -13,7 +13,7 @@ import pytest
 from PIL import Image
 
 from tests.conftest import ROOT, TWO_PROCESSES, Done, Run
-from tests.data.test_image_size import write_dicom
+from tests.data.dicoms import write_dicom
 
 PREPARE = str(ROOT / "experiments" / "prepare.py")
 STANDIN = ("dataset.standin_studies=60", "dataset.standin_size=64", "long_side=48", "workers=2")

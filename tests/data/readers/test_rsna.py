@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from flvlp.data.readers.rsna import CLASSES, MAPPING, TABLE
+from tests.data.dicoms import write_dicom
 from tests.data.readers.roots import Root
-from tests.data.test_image_size import write_dicom
 
 HEADER = "patientId,x,y,width,height,Target"
 ROWS = (

@@ -11,8 +11,8 @@ import pytest
 from PIL import Image
 
 from flvlp.data.readers.files import FileSource
+from tests.data.dicoms import write_dicom
 from tests.data.readers.roots import Root
-from tests.data.test_image_size import write_dicom
 
 STAGE_1 = "ImageId, EncodedPixels"
 ROWS = ("1.2.30, -1", "1.2.31,0 2", "1.2.32,-1", "1.2.31,1024 1", "1.2.31,0 2")

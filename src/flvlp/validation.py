@@ -13,12 +13,15 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
-from flvlp import distributed, metrics
+from flvlp import distributed
 from flvlp.losses.config import LossConfig
 from flvlp.losses.itc import itc_total
 from flvlp.losses.mlm import mlm_loss
 from flvlp.losses.prototype import prototype_loss, sinkhorn
 from flvlp.losses.view_alignment import view_alignment_loss
+from flvlp.metrics.bootstrap import paired_bootstrap
+from flvlp.metrics.prototypes import perplexity, purity
+from flvlp.metrics.retrieval import RECALL_AT, recall_at, retrieval
 from flvlp.models.encoders import Views
 from flvlp.models.flvlp import FLVLP
 from flvlp.types import Batch
@@ -92,7 +95,7 @@ def validate(
         sides["fused"] = (fused, report)
         figures["itc"] = _block_itc(all_features[order.to(device)], has_lateral, config.itc.temperature)
     for side, (images, reports) in sides.items():
-        figures |= {f"retrieval/{side}/{key}": value for key, value in metrics.retrieval(images, reports).items()}
+        figures |= {f"retrieval/{side}/{key}": value for key, value in retrieval(images, reports).items()}
     if "itc" in model.terms and bool(has_lateral.any()):
         patients = [held_out.patients[index] for index in study[has_lateral.cpu().numpy()]]
         figures |= _fused_minus_frontal(frontal, fused, report, has_lateral, patients)
@@ -163,10 +166,10 @@ def _fused_minus_frontal(
 ) -> dict[str, float]:
     """Returns what the lateral adds: R@1 of fused minus frontal on the studies that have one, paired, by patient."""
     gains = [
-        metrics.recall_at(fused, report, 1) - metrics.recall_at(frontal, report, 1),
-        metrics.recall_at(report, fused, 1) - metrics.recall_at(report, frontal, 1),
+        recall_at(fused, report, 1) - recall_at(frontal, report, 1),
+        recall_at(report, fused, 1) - recall_at(report, frontal, 1),
     ]
-    interval = metrics.paired_bootstrap(torch.stack(gains).mean(dim=0)[has_lateral].cpu().numpy(), patients)
+    interval = paired_bootstrap(torch.stack(gains).mean(dim=0)[has_lateral].cpu().numpy(), patients)
     return {
         "fused_minus_frontal/r1": interval.mean,
         "fused_minus_frontal/r1_low": interval.low,
@@ -187,13 +190,13 @@ def _prototype_figures(
         similarity = functional.normalize(part, dim=-1) @ rows.T
         code = sinkhorn(similarity, everyone, config.prototype.epsilon, config.prototype.iterations)
         nearest = similarity.argmax(dim=1)
-        figures[f"prototypes/{name}/perplexity"] = metrics.perplexity(code.mean(dim=0))
-        figures[f"prototypes/{name}/nearest_perplexity"] = metrics.perplexity(nearest.bincount(minlength=len(rows)))
+        figures[f"prototypes/{name}/perplexity"] = perplexity(code.mean(dim=0))
+        figures[f"prototypes/{name}/nearest_perplexity"] = perplexity(nearest.bincount(minlength=len(rows)))
         if labels is not None:
             clusters = nearest.cpu().numpy()
             shuffled = np.random.default_rng(0).permutation(labels)
-            figures[f"prototypes/{name}/purity"] = metrics.purity(clusters, labels)
-            figures[f"prototypes/{name}/purity_by_chance"] = metrics.purity(clusters, shuffled)
+            figures[f"prototypes/{name}/purity"] = purity(clusters, labels)
+            figures[f"prototypes/{name}/purity_by_chance"] = purity(clusters, shuffled)
     return figures
 
 
@@ -206,7 +209,7 @@ def format_figures(figures: dict[str, float]) -> str:
     ]
     for side in ("frontal", "lateral", "fused"):
         if f"retrieval/{side}/r1" in figures:
-            recalls = " ".join(f"{figures[f'retrieval/{side}/r{k}']:.3f}" for k in metrics.RECALL_AT)
+            recalls = " ".join(f"{figures[f'retrieval/{side}/r{k}']:.3f}" for k in RECALL_AT)
             lines.append(f"  {side:8s} R@1/5/10 {recalls}  (mean of both directions)")
         elif side == "fused":
             lines.append("  fused    R@1/5/10 n/a  (without itc nothing trains the fused head)")

@@ -6,15 +6,15 @@ H W pixels, N masked pieces of the micro-batch, k lateral negatives.
 
 from abc import ABC, abstractmethod
 from dataclasses import dataclass, fields, replace
-from typing import Protocol
+from typing import Protocol, Self
 
 import torch
 from torch import Tensor
 
 
 @dataclass(frozen=True, slots=True)
-class Batch:
-    """One micro-batch of a rank. Absent laterals take no memory: `lateral` holds the present ones only.
+class Pictures:
+    """Both views of one micro-batch of a rank. Absent laterals take no memory: `lateral` holds the present ones only.
 
     Attributes:
         frontal: (B, 1, H, W) uint8, 0-255.
@@ -22,13 +22,6 @@ class Batch:
         lateral_rows: (M,) int64, the row of each lateral.
         has_lateral: (B,) bool.
         is_valid: (B,) bool, False for a row whose image could not be read; it takes part in nothing.
-        tokens: (B, T) int64, the unmasked report.
-        masked_tokens: (B, T) int64, the report with masked words.
-        is_token: (B, T) bool, everything but padding.
-        is_word: (B, T) bool, real tokens without [CLS], [SEP] and padding.
-        masked_positions: (N,) int64, positions of the masked pieces of valid rows in the flattened (B * T).
-        masked_targets: (N,) int64, their vocabulary ids.
-        report_key: (B,) int64, equal for identical reports.
         study_index: (B,) int64, position of each study in its source.
     """
 
@@ -37,6 +30,31 @@ class Batch:
     lateral_rows: Tensor
     has_lateral: Tensor
     is_valid: Tensor
+    study_index: Tensor
+
+    def to(self, device: torch.device) -> Self:
+        """Returns the batch on `device`, without waiting for the copy."""
+        return replace(self, **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
+
+    def pin_memory(self) -> Self:
+        """Returns the batch in page-locked memory; the data loader calls it."""
+        return replace(self, **{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
+
+
+@dataclass(frozen=True, slots=True)
+class Batch(Pictures):
+    """One micro-batch of pre-training: pictures with their reports.
+
+    Attributes:
+        tokens: (B, T) int64, the unmasked report.
+        masked_tokens: (B, T) int64, the report with masked words.
+        is_token: (B, T) bool, everything but padding.
+        is_word: (B, T) bool, real tokens without [CLS], [SEP] and padding.
+        masked_positions: (N,) int64, positions of the masked pieces of valid rows in the flattened (B * T).
+        masked_targets: (N,) int64, their vocabulary ids.
+        report_key: (B,) int64, equal for identical reports.
+    """
+
     tokens: Tensor
     masked_tokens: Tensor
     is_token: Tensor
@@ -44,15 +62,46 @@ class Batch:
     masked_positions: Tensor
     masked_targets: Tensor
     report_key: Tensor
-    study_index: Tensor
 
-    def to(self, device: torch.device) -> "Batch":
-        """Returns the batch on `device`, without waiting for the copy."""
-        return replace(self, **{f.name: getattr(self, f.name).to(device, non_blocking=True) for f in fields(self)})
 
-    def pin_memory(self) -> "Batch":
-        """Returns the batch in page-locked memory; the data loader calls it."""
-        return replace(self, **{f.name: getattr(self, f.name).pin_memory() for f in fields(self)})
+@dataclass(frozen=True, slots=True)
+class LabelledPictures(Pictures):
+    """A micro-batch of classification.
+
+    Attributes:
+        labels: (B, C) float32 1, 0, or NaN where it is not known; all NaN in rows that are not valid.
+    """
+
+    labels: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedPictures(Pictures):
+    """A micro-batch of segmentation; no laterals.
+
+    Attributes:
+        masks: (B, 1, H, W) bool, True inside.
+    """
+
+    masks: Tensor
+
+
+@dataclass(frozen=True, slots=True)
+class BoxedPictures(Pictures):
+    """A micro-batch of detection; no laterals.
+
+    Attributes:
+        boxes: (K, 4) float32 left, top, right, bottom in pixels of the picture, of all rows together.
+        box_rows: (K,) int64, the row of each box, ascending.
+        box_classes: (K,) int64.
+        sizes: (B, 2) int64, height and width in pixels of each picture before it was fitted to the square; 0 in rows
+            that are not valid.
+    """
+
+    boxes: Tensor
+    box_rows: Tensor
+    box_classes: Tensor
+    sizes: Tensor
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,8 @@
 """Which studies a rank sees, in which order."""
 
+import math
+from collections import Counter
+
 import numpy as np
 import pytest
 
@@ -79,3 +82,63 @@ def test_evaluation_sees_every_study_once_whatever_the_number_of_ranks(ranks: in
     seen = [index for shard in shards for _, index in shard]
     assert sorted(seen) == POSITIONS.tolist(), f"{len(seen)} seen of {len(POSITIONS)}"
     assert sum(len(shard) for shard in shards) == len(POSITIONS)
+
+
+@pytest.mark.parametrize("ranks", [1, 2, 3])
+@pytest.mark.parametrize("count", range(1, 8))
+def test_with_the_last_step_filled_every_study_is_seen_in_every_epoch_by_ranks_of_equal_length(
+    count: int, ranks: int
+) -> None:
+    positions = np.arange(100, 100 + count)
+    for batch, accumulate in ((1, 1), (2, 1), (3, 2), (16, 1)):
+        made = [
+            EpochSampler(
+                positions,
+                batch_size=batch,
+                accumulate=accumulate,
+                seed=0,
+                rank=rank,
+                world_size=ranks,
+                fills_last=True,
+            )
+            for rank in range(ranks)
+        ]
+        per_step = ranks * batch * accumulate
+        assert {sampler.steps for sampler in made} == {math.ceil(count / per_step)}
+        assert {sampler.dropped for sampler in made} == {0}
+        for epoch in range(2):
+            parts = [epoch_of(sampler, epoch) for sampler in made]
+            assert len({len(part) for part in parts}) == 1, f"ranks of {[len(part) for part in parts]} studies"
+            seen = Counter(index for part in parts for index in part)
+            assert set(seen) == set(positions.tolist()), f"{sorted(seen)} seen of {positions}"
+            assert max(seen.values()) - min(seen.values()) <= 1, f"studies seen {seen}: some twice as often"
+
+
+def test_filling_repeats_the_beginning_and_moves_nothing_before_it() -> None:
+    whole = epoch_of(samplers(1, 53, 1)[0], 4)
+    for ranks in (1, 2):
+        filled = [
+            EpochSampler(
+                POSITIONS, batch_size=8 // ranks, accumulate=1, seed=0, rank=rank, world_size=ranks, fills_last=True
+            )
+            for rank in range(ranks)
+        ]
+        parts = [epoch_of(sampler, 4) for sampler in filled]
+        joined = [
+            index
+            for step in range(filled[0].steps)
+            for part in parts
+            for index in part[step * 8 // ranks : (step + 1) * 8 // ranks]
+        ]
+        assert joined == [*whole, *whole[:3]], f"{ranks} ranks: {joined[-6:]}, expected the end of {whole[-3:]}"
+
+
+def test_filling_a_set_that_fits_changes_nothing() -> None:
+    plain = EpochSampler(POSITIONS[:48], batch_size=8, accumulate=2, seed=0)
+    filled = EpochSampler(POSITIONS[:48], batch_size=8, accumulate=2, seed=0, fills_last=True)
+    assert epoch_of(plain, 1) == epoch_of(filled, 1)
+
+
+def test_nothing_to_train_on_is_refused_also_with_filling() -> None:
+    with pytest.raises(ValueError, match="0 training studies"):
+        EpochSampler(POSITIONS[:0], batch_size=2, accumulate=1, seed=0, fills_last=True)

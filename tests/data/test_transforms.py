@@ -6,7 +6,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from flvlp.data.scaling import scaled, scaled_size, shrunk
-from flvlp.data.transforms import fit_boxes, fit_mask, fit_square
+from flvlp.data.transforms import fit_boxes, fit_mask, fit_square, unfit_boxes
 
 sides = st.integers(1, 60)
 
@@ -54,3 +54,18 @@ def test_boxes_hold_for_a_resized_copy() -> None:
     box = np.array([[0.1, 0.2, 0.3, 0.4]], dtype=np.float32)
     assert np.allclose(fit_boxes(box, 1024, 512, 100), [[30, 20, 45, 60]])
     assert np.allclose(fit_boxes(box, 512, 256, 100), fit_boxes(box, 1024, 512, 100))
+
+
+@given(sides, sides, sides, st.integers(0, 5), st.integers(0, 2**32 - 1))
+def test_boxes_go_to_the_square_and_back(height: int, width: int, side: int, count: int, seed: int) -> None:
+    corners = np.sort(np.random.default_rng(seed).random((count, 2, 2)), axis=1)  # (count, first or last, x or y)
+    boxes = np.concatenate([corners[:, 0], corners[:, 1] - corners[:, 0]], axis=1).astype(np.float32)
+    returned = unfit_boxes(fit_boxes(boxes, height, width, side), height, width, side)
+    assert returned.shape == (count, 4)
+    assert np.allclose(returned, boxes, atol=1e-5), f"went {boxes}, came back {returned}"
+
+
+def test_a_box_that_reaches_into_the_padding_is_cut() -> None:
+    """A picture twice as high as wide lies in the columns 25 to 75 of a square of 100."""
+    boxes = np.array([[0, 10, 50, 60], [80, 0, 100, 100]], dtype=np.float32)
+    assert np.allclose(unfit_boxes(boxes, 200, 100, 100), np.array([[0, 0.1, 0.5, 0.5], [1, 0, 0, 1]]))

@@ -63,3 +63,28 @@ class ImageConfig:
     def __post_init__(self) -> None:
         if not 0 < self.crop <= self.resize:
             raise ValueError(f"encoder.crop: must lie in [1, resize = {self.resize}], got {self.crop}")
+
+
+@dataclass
+class AugmentConfig:
+    """Random changes of a training picture; its mask and boxes move along. No flips: they swap left and right.
+
+    Attributes:
+        degrees: rotation, uniform in [-degrees, degrees].
+        translate: shift, uniform in +- this share of the side.
+        scale: size, uniform in [1 - scale, 1 + scale].
+        brightness, contrast: factors, uniform in [1 - value, 1 + value].
+    """
+
+    degrees: float = 0.0
+    translate: float = 0.0
+    scale: float = 0.0
+    brightness: float = 0.0
+    contrast: float = 0.0
+
+    def __post_init__(self) -> None:
+        if not 0 <= self.degrees <= 180:
+            raise ValueError(f"task.augment.degrees: must lie in [0, 180], got {self.degrees}")
+        for key in ("translate", "scale", "brightness", "contrast"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(f"task.augment.{key}: must lie in [0, 1), got {getattr(self, key)}")

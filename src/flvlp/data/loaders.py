@@ -2,6 +2,7 @@
 
 import logging
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 import torch
@@ -9,6 +10,7 @@ from torch.utils.data import DataLoader
 
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.data.dataset import Collator, StudyDataset, derange
+from flvlp.data.pictures import Collate, PictureDataset
 from flvlp.data.sampler import EpochSampler, ShardSampler
 from flvlp.data.studies import StudySource
 from flvlp.data.tokenizer import ReportTokenizer
@@ -63,6 +65,10 @@ class Loaders:
         """Returns a loader of the first `count` training studies, the same on every rank, without random crops."""
         return self._loader(self._dataset(is_training=False), ShardSampler(self.source.splits["train"][:count]))
 
+    def evaluation(self, positions: np.ndarray) -> DataLoader[Batch]:
+        """Returns a loader of every study at `positions` (n,) once, shared out over the ranks."""
+        return self._loader(self._dataset(is_training=False), ShardSampler(positions, self.rank, self.world_size))
+
     def validation(self, positions: np.ndarray) -> tuple[DataLoader[Batch], DataLoader[Batch], np.ndarray]:
         """Returns two loaders of the same studies: with their own pictures, and with those of another study.
 
@@ -104,4 +110,60 @@ class Loaders:
             pin_memory=torch.cuda.is_available(),
             persistent_workers=keeps_workers,
             generator=torch.Generator(),  # or opening a loader would move the global generator, and with it resume
+        )
+
+
+@dataclass(frozen=True)
+class PictureLoaders:
+    """Makes the loaders of a downstream task.
+
+    Attributes:
+        collate: samples to batches.
+        seed: of the training order.
+        batch_size: B, per rank and micro-batch.
+        num_workers: reading processes of this rank.
+        rank, world_size: of this process.
+    """
+
+    collate: Collate
+    seed: int
+    batch_size: int
+    num_workers: int
+    rank: int
+    world_size: int
+
+    def training(
+        self, dataset: PictureDataset, positions: np.ndarray, accumulate: int
+    ) -> tuple[DataLoader[Any], EpochSampler]:
+        """Returns the loader of the training studies at `positions` (n,), and its sampler (`start` it first).
+
+        Every study is seen in an epoch; the last step is filled up from its beginning.
+        """
+        sampler = EpochSampler(
+            positions,
+            batch_size=self.batch_size,
+            accumulate=accumulate,
+            seed=self.seed,
+            rank=self.rank,
+            world_size=self.world_size,
+            fills_last=True,
+        )
+        return self._loader(dataset, sampler, keeps_workers=self.num_workers > 0), sampler
+
+    def evaluation(self, dataset: PictureDataset, positions: np.ndarray) -> DataLoader[Any]:
+        """Returns a loader of every study at `positions` (n,) once, shared out over the ranks."""
+        return self._loader(dataset, ShardSampler(positions, self.rank, self.world_size))
+
+    def _loader(
+        self, dataset: PictureDataset, sampler: EpochSampler | ShardSampler, keeps_workers: bool = False
+    ) -> DataLoader[Any]:
+        return DataLoader(
+            dataset,
+            batch_size=self.batch_size,
+            sampler=sampler,
+            collate_fn=self.collate,
+            num_workers=self.num_workers,
+            pin_memory=torch.cuda.is_available(),
+            persistent_workers=keeps_workers,
+            generator=torch.Generator(),
         )

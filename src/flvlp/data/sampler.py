@@ -7,14 +7,25 @@ from torch.utils.data import Sampler
 
 
 class EpochSampler(Sampler[tuple[int, int]]):
-    """Gives a rank its studies of an epoch: one global permutation of (seed, epoch), the short tail dropped.
+    """Gives a rank its studies of an epoch: one global permutation of (seed, epoch).
+
+    The short tail is dropped, or with `fills_last` filled up from the beginning of the permutation, so that a set
+    smaller than a step can be trained on and every study is seen.
 
     Micro-batch m of the epoch takes the slice [m W B, (m + 1) W B) of the permutation, rank r its r-th B studies; an
     optimiser step is `accumulate` micro-batches. Every rank has the same number of micro-batches.
     """
 
     def __init__(
-        self, positions: np.ndarray, *, batch_size: int, accumulate: int, seed: int, rank: int = 0, world_size: int = 1
+        self,
+        positions: np.ndarray,
+        *,
+        batch_size: int,
+        accumulate: int,
+        seed: int,
+        rank: int = 0,
+        world_size: int = 1,
+        fills_last: bool = False,
     ) -> None:
         """Args as named.
 
@@ -27,7 +38,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
             ValueError: fewer studies than one step takes.
         """
         per_step = batch_size * accumulate * world_size
-        self.steps = len(positions) // per_step
+        self.steps = -(-len(positions) // per_step) if fills_last else len(positions) // per_step
         if self.steps == 0:
             raise ValueError(
                 f"EpochSampler: {len(positions)} training studies do not fill one step of {per_step} (batch_size "
@@ -35,7 +46,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
             )
         self.positions, self.batch_size, self.accumulate, self.seed = positions, batch_size, accumulate, seed
         self.rank, self.world_size = rank, world_size
-        self.dropped = len(positions) - self.steps * per_step
+        self.dropped = max(0, len(positions) - self.steps * per_step)
         self.epoch, self.first_step = 0, 0
 
     def start(self, epoch: int, first_step: int = 0) -> None:
@@ -44,8 +55,9 @@ class EpochSampler(Sampler[tuple[int, int]]):
 
     def __iter__(self) -> Iterator[tuple[int, int]]:
         """Yields (epoch, position), micro-batch after micro-batch."""
-        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.positions)
         width = self.batch_size * self.world_size
+        order = np.random.default_rng([self.seed, self.epoch]).permutation(self.positions)
+        order = np.resize(order, max(len(order), self.steps * self.accumulate * width))  # repeats from the beginning
         for micro_batch in range(self.first_step * self.accumulate, self.steps * self.accumulate):
             start = micro_batch * width + self.rank * self.batch_size
             for index in order[start : start + self.batch_size]:

@@ -39,10 +39,12 @@ class Labels:
     Attributes:
         names: the C classes.
         values: (N, C) float32: 1, 0, or NaN where it is not known; losses and metrics leave NaN out.
+        is_exclusive: every study is of exactly one class (COVIDx), so that accuracy is by the best of them.
     """
 
     names: tuple[str, ...]
     values: np.ndarray
+    is_exclusive: bool = False
 
     def __post_init__(self) -> None:
         if self.values.ndim != 2 or self.values.shape[1] != len(self.names) or self.values.dtype != np.float32:
@@ -52,6 +54,8 @@ class Labels:
             )
         if not np.isin(self.values[~np.isnan(self.values)], (0, 1)).all():
             raise ValueError("Labels: a value is neither 0, 1 nor NaN; apply the uncertain policy first")
+        if self.is_exclusive and not (self.values.sum(axis=1) == 1).all():
+            raise ValueError("Labels: exclusive classes, and a study has none of them, or several; each has one")
 
 
 @dataclass(frozen=True, slots=True)

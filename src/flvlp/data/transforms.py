@@ -57,6 +57,24 @@ def fit_boxes(boxes: np.ndarray, height: int, width: int, side: int) -> np.ndarr
     return np.concatenate([first, first + extent], axis=1).astype(np.float32)
 
 
+def unfit_boxes(boxes: np.ndarray, height: int, width: int, side: int) -> np.ndarray:
+    """Brings boxes back from the square of their picture, the inverse of `fit_boxes`.
+
+    Args:
+        boxes: (n, 4) left, top, right, bottom in pixels of the square; what reaches into the padding is cut.
+        height, width: as given to `fit_boxes`.
+        side: pixels.
+
+    Returns:
+        (n, 4) float32 left, top, width, height as shares of the picture's width and height, in [0, 1].
+    """
+    new_height, new_width = scaled_size((height, width), side)
+    size = np.array([new_width, new_height], dtype=np.float32)
+    offset = np.array([(side - new_width) // 2, (side - new_height) // 2], dtype=np.float32)
+    first, last = (np.clip((corner - offset) / size, 0, 1) for corner in (boxes[:, :2], boxes[:, 2:]))
+    return np.concatenate([first, last - first], axis=1).astype(np.float32)
+
+
 def crop_view(image: np.ndarray, config: ImageConfig, generator: np.random.Generator | None) -> np.ndarray:
     """Returns the crop that the encoder sees.
 

@@ -70,3 +70,48 @@ class EngineConfig:
         for key in ("max_steps", "limit_studies"):
             if getattr(self, key) is not None and getattr(self, key) < 1:
                 raise ValueError(f"engine.{key}: must be at least 1 or null, got {getattr(self, key)}")
+
+
+@dataclass
+class FitConfig:
+    """How the model of a downstream task is trained.
+
+    Attributes:
+        epochs: length of the schedule (cosine to 0 after `warmup_epochs`).
+        patience: stop after this many epochs without a better validation figure; 0 never stops early.
+        batch_size: B, per rank and micro-batch; accumulate: micro-batches per optimiser step.
+        lr: of what is new (head, decoder); the encoder's factor is in `task.model`.
+        warmup_epochs, warmup_start, weight_decay, betas, clip, precision, num_workers: as in `EngineConfig`.
+        max_steps: stop after this many optimiser steps; null for no limit.
+    """
+
+    epochs: int = 50
+    patience: int = 10
+    batch_size: int = 48
+    accumulate: int = 1
+    lr: float = 5e-4
+    warmup_epochs: float = 0.0
+    warmup_start: float = 0.1
+    weight_decay: float = 1e-6
+    betas: tuple[float, float] = (0.9, 0.999)
+    clip: float = 1.0
+    precision: str = "auto"
+    num_workers: int = 2
+    max_steps: int | None = None
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"task.fit.precision: unknown choice {self.precision!r}; choose one of: {', '.join(PRECISIONS)}"
+            )
+        for key in ("epochs", "batch_size", "accumulate"):
+            if getattr(self, key) < 1:
+                raise ValueError(f"task.fit.{key}: must be at least 1, got {getattr(self, key)}")
+        for key in ("lr", "clip"):
+            if getattr(self, key) <= 0:
+                raise ValueError(f"task.fit.{key}: must be positive, got {getattr(self, key)}")
+        for key in ("patience", "num_workers", "warmup_epochs", "weight_decay"):
+            if getattr(self, key) < 0:
+                raise ValueError(f"task.fit.{key}: must not be negative, got {getattr(self, key)}")
+        if self.max_steps is not None and self.max_steps < 1:
+            raise ValueError(f"task.fit.max_steps: must be at least 1 or null, got {self.max_steps}")

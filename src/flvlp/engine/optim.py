@@ -5,11 +5,11 @@ from dataclasses import dataclass
 
 import torch
 
-from flvlp.engine.config import EngineConfig
+from flvlp.engine.config import EngineConfig, FitConfig
 from flvlp.types import ParamGroup
 
 
-def build_optimizer(groups: list[ParamGroup], config: EngineConfig) -> torch.optim.AdamW:
+def build_optimizer(groups: list[ParamGroup], config: EngineConfig | FitConfig) -> torch.optim.AdamW:
     """Returns fused AdamW; each group keeps its `name` and its peak learning rate as `peak_lr`."""
     options = [
         {
@@ -50,7 +50,7 @@ class Schedule:
             group["lr"] = group["peak_lr"] * self.factor(step)
 
 
-def build_schedule(config: EngineConfig, steps_per_epoch: int) -> Schedule:
+def build_schedule(config: EngineConfig | FitConfig, steps_per_epoch: int) -> Schedule:
     """Returns the schedule of `config.epochs` epochs; `max_steps` stops early and does not rescale it."""
     return Schedule(
         total_steps=config.epochs * steps_per_epoch,

@@ -166,3 +166,48 @@ class HeadsConfig:
             raise ValueError(f"heads.keep_ratio: must lie in (0, 1], got {self.keep_ratio}")
         if not 1 <= self.aggregate_percent <= 100:
             raise ValueError(f"heads.aggregate_percent: must lie in [1, 100], got {self.aggregate_percent}")
+
+
+VIEWS = ("frontal", "lateral", "both", "fused")
+FEATURES = ("trunk", "projected")
+HEAD_NORMS = ("none", "layer", "standardise")
+
+
+@dataclass
+class HeadConfig:
+    """A linear head on image features.
+
+    Attributes:
+        view: `frontal`, `lateral` (studies without one are left out), `both` (the features of both views side by side),
+            or `fused` (the one feature that pre-training fused from both; linear probe only).
+        features: `trunk` (before the projection to the joint space) or `projected`; fine-tuning takes the trunk's.
+        norm: of the features: `none`, `layer` (LayerNorm), or `standardise` (by mean and deviation over the training
+            part; linear probe only).
+        init_std: of the truncated normal that the head starts from.
+        class_weights: weigh positives of each class by negatives / positives of the training part (exclusive classes:
+            by the inverse of their share).
+        encoder_lr_scale, layer_decay: fine-tuning: factor on the learning rate of the encoders, and a further factor
+            for every block below the last.
+    """
+
+    view: str = "frontal"
+    features: str = "trunk"
+    norm: str = "none"
+    init_std: float = 0.01
+    class_weights: bool = False
+    encoder_lr_scale: float = 1.0
+    layer_decay: float = 1.0
+
+    def __post_init__(self) -> None:
+        _check("task.head.view", self.view, VIEWS)
+        _check("task.head.features", self.features, FEATURES)
+        _check("task.head.norm", self.norm, HEAD_NORMS)
+        if self.view == "fused" and self.features == "trunk":
+            raise ValueError(
+                "task.head.view: fused is a projected feature; set task.head.features=projected, or view=both"
+            )
+        if self.init_std <= 0:
+            raise ValueError(f"task.head.init_std: must be positive, got {self.init_std}")
+        for key in ("encoder_lr_scale", "layer_decay"):
+            if not 0 < getattr(self, key) <= 1:
+                raise ValueError(f"task.head.{key}: must lie in (0, 1], got {getattr(self, key)}")

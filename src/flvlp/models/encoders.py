@@ -11,7 +11,7 @@ from torch.nn import functional
 from flvlp.models.config import NONE, SHARED, EncoderConfig
 from flvlp.models.image_encoder import ImageEncoder
 from flvlp.models.text_encoder import TextEncoder
-from flvlp.types import Batch, ImageFeatures, ParamGroup, TextFeatures
+from flvlp.types import Batch, ImageFeatures, ParamGroup, Pictures, TextFeatures
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,31 +55,23 @@ class Fusion(nn.Module):
         return self.mix(torch.cat(parts, dim=-1))
 
 
-class Encoders(nn.Module):
-    """Frontal, lateral and text encoder with the fused image side."""
+class ViewEncoders(nn.Module):
+    """The encoders of both views: all that classification, segmentation and detection need."""
 
-    def __init__(
-        self,
-        config: EncoderConfig,
-        vocab_size: int | None = None,
-        text_architecture: dict[str, Any] | None = None,
-    ) -> None:
-        """Builds all three.
+    def __init__(self, config: EncoderConfig, loads_weights: bool = True) -> None:
+        """Builds both.
 
         Args:
-            config: the bundle.
-            vocab_size: see `TextEncoder`.
-            text_architecture: of saved encoders; their weights come later, so no weights of `config` are fetched.
+            config: the bundle; its text encoder is not looked at.
+            loads_weights: False for saved encoders, whose weights come later; then nothing pre-trained is fetched.
         """
         super().__init__()
         self.config = config
-        self.frontal = ImageEncoder(config.frontal, config.width, config.crop, text_architecture is None)
+        self.frontal = ImageEncoder(config.frontal, config.width, config.crop, loads_weights)
         # `shared` and `none` register no second module, so nothing is saved or counted twice.
         self.lateral: ImageEncoder | None = None
         if config.lateral.backbone not in (SHARED, NONE):
-            self.lateral = ImageEncoder(config.lateral, config.width, config.crop, text_architecture is None)
-        self.text = TextEncoder(config.text, config.width, vocab_size, text_architecture)
-        self.fusion = Fusion(config.width)
+            self.lateral = ImageEncoder(config.lateral, config.width, config.crop, loads_weights)
 
     @property
     def has_lateral_encoder(self) -> bool:
@@ -91,14 +83,11 @@ class Encoders(nn.Module):
         """Patch grids (rows, columns) of frontal and lateral; (0, 0) for a lateral that is not there."""
         if not self.has_lateral_encoder:
             return self.frontal.grid, (0, 0)
-        return self.frontal.grid, (self.lateral or self.frontal).grid
+        return self.frontal.grid, self.lateral_encoder.grid
 
-    def encode_image(self, pixels: Tensor) -> ImageFeatures:
-        """Encodes frontal pictures (B, 1, H, W), 0-255."""
-        return self.frontal(pixels)
-
-    def encode_lateral(self, pixels: Tensor) -> ImageFeatures:
-        """Encodes lateral pictures (B, 1, H, W), 0-255.
+    @property
+    def lateral_encoder(self) -> ImageEncoder:
+        """The encoder of lateral views, which may be that of the frontal views.
 
         Raises:
             ValueError: these encoders were trained on frontal views only.
@@ -107,17 +96,17 @@ class Encoders(nn.Module):
             raise ValueError(
                 "Encoders: no lateral encoder (encoder/lateral=none); encode frontal views, or train with one"
             )
-        return (self.lateral or self.frontal)(pixels)
+        return self.lateral or self.frontal
 
-    def encode_text(self, tokens: Tensor, is_token: Tensor) -> TextFeatures:
-        """Encodes reports: tokens (B, T), is_token (B, T) bool."""
-        return self.text(tokens, is_token)
+    def encode_image(self, pixels: Tensor) -> ImageFeatures:
+        """Encodes frontal pictures (B, 1, H, W), 0-255."""
+        return self.frontal(pixels)
 
-    def fuse(self, frontal: Tensor, lateral: Tensor, has_lateral: Tensor) -> Tensor:
-        """Returns the image feature of whole studies (B, D); see `Fusion`."""
-        return self.fusion(frontal, lateral, has_lateral)
+    def encode_lateral(self, pixels: Tensor) -> ImageFeatures:
+        """Encodes lateral pictures (B, 1, H, W), 0-255; without a lateral encoder, see `lateral_encoder`."""
+        return self.lateral_encoder(pixels)
 
-    def encode_views(self, batch: Batch) -> Views:
+    def encode_views(self, batch: Pictures) -> Views:
         """Encodes both views of a micro-batch; absent laterals cost nothing and enter nothing."""
         rows, present = batch.lateral_rows, len(batch.lateral_rows)
         if self.config.lateral.backbone == SHARED:
@@ -145,6 +134,35 @@ class Encoders(nn.Module):
             batch.has_lateral,
             rows,
         )
+
+
+class Encoders(ViewEncoders):
+    """Frontal, lateral and text encoder with the fused image side."""
+
+    def __init__(
+        self,
+        config: EncoderConfig,
+        vocab_size: int | None = None,
+        text_architecture: dict[str, Any] | None = None,
+    ) -> None:
+        """Builds all three.
+
+        Args:
+            config: the bundle.
+            vocab_size: see `TextEncoder`.
+            text_architecture: of saved encoders; their weights come later, so no weights of `config` are fetched.
+        """
+        super().__init__(config, text_architecture is None)
+        self.text = TextEncoder(config.text, config.width, vocab_size, text_architecture)
+        self.fusion = Fusion(config.width)
+
+    def encode_text(self, tokens: Tensor, is_token: Tensor) -> TextFeatures:
+        """Encodes reports: tokens (B, T), is_token (B, T) bool."""
+        return self.text(tokens, is_token)
+
+    def fuse(self, frontal: Tensor, lateral: Tensor, has_lateral: Tensor) -> Tensor:
+        """Returns the image feature of whole studies (B, D); see `Fusion`."""
+        return self.fusion(frontal, lateral, has_lateral)
 
     @torch.no_grad()
     def center(self, batches: Iterable[Batch]) -> None:

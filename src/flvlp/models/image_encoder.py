@@ -1,23 +1,22 @@
 """Any timm backbone as the encoder of one view: uint8 pixels in, projected patches and one pooled feature out."""
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
 from safetensors.torch import load_file
-from timm.layers import BatchNormAct2d, convert_sync_batchnorm
+from timm.models import group_parameters
 from torch import Tensor, nn
-from torch.nn import functional
 
 from flvlp.hub import prefer_cache_without_network
 from flvlp.models.config import ImageEncoderConfig
+from flvlp.models.norms import replace_batch_norm
 from flvlp.models.trunk import TrunkEncoder
-from flvlp.types import ImageFeatures
+from flvlp.types import ImageFeatures, ParamGroup
 
-GROUPS = 8  # of GroupNorm that replaces BatchNorm
 CLASSIFIER_PREFIXES = ("head.", "head_drop.", "fc.", "classifier.")  # of a checkpoint; the trunk has none
 
 
@@ -48,8 +47,9 @@ class ImageEncoder(TrunkEncoder):
         self.prefix_tokens = int(getattr(trunk, "num_prefix_tokens", 0))
         self.has_class_token = bool(getattr(trunk, "has_class_token", self.prefix_tokens > 0))
         self.is_channel_last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"
-        self.grid = self._find_grid(trunk, crop, config.backbone)
-        channels = int(trunk.num_features)
+        self.backbone, self.side = config.backbone, crop
+        self.grid = self._find_grid()
+        self.channels = channels = int(trunk.num_features)
         if config.adapter == "linear":
             self.adapter: nn.Module = nn.Linear(channels, width)
         else:
@@ -57,15 +57,15 @@ class ImageEncoder(TrunkEncoder):
                 nn.Linear(channels, channels), nn.Tanh(), nn.Linear(channels, width), nn.LayerNorm(width)
             )
 
-    def _find_grid(self, trunk: Any, crop: int, name: str) -> tuple[int, int]:
+    def _find_grid(self) -> tuple[int, int]:
         """Runs one blank picture through the trunk to learn its grid, and that its layout is one we know.
 
         Parameters that the features do not depend on, such as ConvNeXt's `head.norm`, are frozen: DDP would wait for
         their gradient.
         """
-        was_training = trunk.training
+        trunk, was_training = self.trunk, self.trunk.training
         with torch.enable_grad():  # the caller may build encoders under no_grad
-            features = trunk.eval().forward_features(torch.zeros(1, 3, crop, crop))
+            features = trunk.eval().forward_features(self.mean.new_zeros(1, 3, self.side, self.side))
             trained = [parameter for parameter in trunk.parameters() if parameter.requires_grad]
             reached = torch.autograd.grad(features.sum(), trained, allow_unused=True) if trained else ()
         trunk.train(was_training)
@@ -77,10 +77,51 @@ class ImageEncoder(TrunkEncoder):
         side = math.isqrt(features.shape[1] - self.prefix_tokens) if features.ndim == 3 else 0
         if features.ndim != 3 or side * side != features.shape[1] - self.prefix_tokens:
             raise ValueError(
-                f"encoder.<view>.backbone: {name} gives features of shape {tuple(features.shape)}; take a timm "
-                "model that gives a feature map (B, C, H, W) or a square grid of tokens (B, P, C)"
+                f"encoder.<view>.backbone: {self.backbone} gives features of shape {tuple(features.shape)}; take a "
+                "timm model that gives a feature map (B, C, H, W) or a square grid of tokens (B, P, C)"
             )
         return side, side
+
+    def unfreeze(self) -> None:
+        """Trains a frozen trunk again, but for what its features do not depend on."""
+        if self.is_frozen:
+            super().unfreeze()
+            self._find_grid()
+
+    def set_input_size(self, side: int) -> None:
+        """Makes the encoder take squares of another size with the same weights; build the optimiser afterwards.
+
+        Position embeddings (ViT) and the windows' position biases (Swin) are resampled; convolutions need nothing.
+
+        Args:
+            side: pixels.
+
+        Raises:
+            ValueError: a trunk whose parameters depend on its input size and that cannot change it.
+        """
+        if side == self.side:
+            return
+        if hasattr(self.trunk, "set_input_size"):
+            self.trunk.set_input_size(img_size=(side, side))
+        elif self.trunk.pretrained_cfg.get("fixed_input_size"):
+            raise ValueError(
+                f"ImageEncoder.set_input_size: {self.backbone} cannot take {side} px; these weights are for "
+                f"{self.side} px only; give pictures of that size"
+            )
+        self.side = side
+        self.grid = self._find_grid()
+
+    def _normalise(self, pixels: Tensor) -> Tensor:
+        """Maps pictures (B, 1, H, W), 0-255, to what the trunk takes, (B, 3, H, W)."""
+        return (pixels.to(self.mean.dtype) - self.mean) / self.std
+
+    def _encode_trunk(self, pixels: Tensor) -> Tensor:
+        """Returns the trunk's own features (B, prefix + P, C)."""
+        with self.trunk_context():
+            features: Tensor = self.trunk.forward_features(self._normalise(pixels))
+        if features.ndim == 4:
+            features = features.flatten(1, 2) if self.is_channel_last else features.flatten(2).transpose(1, 2)
+        return features
 
     def encode_image(self, pixels: Tensor) -> ImageFeatures:
         """Encodes pictures.
@@ -91,17 +132,57 @@ class ImageEncoder(TrunkEncoder):
         Returns:
             patches (B, P, D), pooled (B, D): the projected class token, or the mean of the projected patches.
         """
-        normalised = (pixels.to(self.mean.dtype) - self.mean) / self.std  # (B, 3, H, W)
-        with self.trunk_context():
-            features = self.trunk.forward_features(normalised)
-        if features.ndim == 4:
-            features = features.flatten(1, 2) if self.is_channel_last else features.flatten(2).transpose(1, 2)
-        projected = self.adapter(features)  # (B, prefix + P, D)
+        projected = self.adapter(self._encode_trunk(pixels))  # (B, prefix + P, D)
         patches = projected[:, self.prefix_tokens :]
         pooled = projected[:, 0] if self.has_class_token else patches.mean(dim=1)
         return ImageFeatures(patches, pooled, self.grid)
 
     forward = encode_image
+
+    def pooled_trunk(self, pixels: Tensor) -> Tensor:
+        """Returns the feature before the projection (B, C): the class token, or the mean over the patches."""
+        features = self._encode_trunk(pixels)
+        return features[:, 0] if self.has_class_token else features[:, self.prefix_tokens :].mean(dim=1)
+
+    def feature_maps(self, pixels: Tensor, blocks: Sequence[int] | None = None) -> list[Tensor]:
+        """Returns feature maps from inside the trunk, shallow to deep, each (B, C_i, h_i, w_i).
+
+        Where the trunk ends in a norm it is applied (a ViT's to every map), so a ViT's last map is what `encode_image`
+        projects.
+
+        Args:
+            pixels: as in `encode_image`.
+            blocks: which of them, counted from 0; all unless given.
+        """
+        with self.trunk_context():
+            maps: list[Tensor] = self.trunk.forward_intermediates(
+                self._normalise(pixels), indices=blocks, norm=True, output_fmt="NCHW", intermediates_only=True
+            )
+        return maps
+
+    def layer_groups(self, layer_decay: float, lr_scale: float) -> list[ParamGroup]:
+        """Returns the trainable parameters by depth, for layer-wise learning-rate decay.
+
+        Args:
+            layer_decay: the d-th layer below the top one has `lr_scale * layer_decay ** d`; 1 for one rate.
+            lr_scale: of the top layer and of the projection.
+
+        Source: Clark et al. 2020 (ELECTRA), Bao et al. 2021 (BEiT); the layers are timm's.
+        """
+        from flvlp.models.encoders import NO_DECAY_NAMES  # which imports this file
+
+        layer_of = group_parameters(self.trunk, self.trunk.group_matcher(coarse=False), reverse=True)
+        layers = {f"trunk.{key}": layer for key, layer in layer_of.items()}
+        trained = {key: parameter for key, parameter in self.named_parameters() if parameter.requires_grad}
+        top = max((layers[key] for key in trained if key in layers), default=0)
+        groups: dict[str, ParamGroup] = {}
+        for key, parameter in trained.items():
+            depth = 0 if layer_decay == 1 else top - layers.get(key, top)
+            decays = parameter.ndim > 1 and not any(part in key for part in NO_DECAY_NAMES)
+            label = f"encoder.depth_{depth}" + ("" if decays else ".no_decay")
+            group = ParamGroup(label, [], lr_scale * layer_decay**depth, decays)
+            groups.setdefault(label, group).parameters.append(parameter)
+        return list(groups.values())
 
 
 def _build_trunk(config: ImageEncoderConfig, weights: str, crop: int) -> Any:
@@ -125,7 +206,7 @@ def _build_trunk(config: ImageEncoderConfig, weights: str, crop: int) -> Any:
         ) from error
     if weights not in ("pretrained", "random"):
         load_trunk(trunk, Path(weights))
-    return _replace_batch_norm(trunk, config.norm)
+    return replace_batch_norm(trunk, config.norm)
 
 
 def load_trunk(trunk: nn.Module, path: Path) -> None:
@@ -150,43 +231,4 @@ def load_trunk(trunk: nn.Module, path: Path) -> None:
         raise ValueError(
             f"encoder.<view>.weights: {path} does not fit the backbone; missing {len(missing)} keys (such as "
             f"{missing[:3]}), unexpected {len(unexpected)} (such as {unexpected[:3]}); give this model's state dict"
-        )
-
-
-def _replace_batch_norm(module: nn.Module, norm: str) -> Any:
-    """Returns the module with its BatchNorm replaced as `norm` says; weights and statistics are kept where they fit."""
-    if norm == "as_is":
-        return module
-    if norm == "sync_batch":
-        return convert_sync_batchnorm(module)  # timm's: it knows BatchNormAct2d
-    for name, child in module.named_children():
-        if isinstance(child, nn.BatchNorm2d):
-            channels = child.num_features
-            replacement: nn.Module = (
-                nn.GroupNorm(math.gcd(GROUPS, channels), channels) if norm == "group" else FrozenBatchNorm2d(child)
-            )
-            if isinstance(child, BatchNormAct2d):  # of EfficientNet, MobileNet, RegNet, DenseNet: holds the activation
-                replacement = nn.Sequential(replacement, child.drop, child.act)
-            setattr(module, name, replacement)
-        else:
-            _replace_batch_norm(child, norm)
-    return module
-
-
-class FrozenBatchNorm2d(nn.Module):
-    """BatchNorm2d with the running statistics it was made with: no batch enters, scale and shift are still trained."""
-
-    running_mean: Tensor
-    running_var: Tensor
-
-    def __init__(self, norm: nn.BatchNorm2d) -> None:
-        super().__init__()
-        self.weight, self.bias, self.eps = norm.weight, norm.bias, norm.eps
-        self.register_buffer("running_mean", norm.running_mean)
-        self.register_buffer("running_var", norm.running_var)
-
-    def forward(self, features: Tensor) -> Tensor:
-        """Normalises features (B, C, H, W)."""
-        return functional.batch_norm(
-            features, self.running_mean, self.running_var, self.weight, self.bias, training=False, eps=self.eps
         )

@@ -19,7 +19,18 @@ class TrunkEncoder(nn.Module):
         self.trunk: Any = trunk
         self.is_frozen, self.is_pretrained = is_frozen, is_pretrained
         if is_frozen:
-            trunk.requires_grad_(False).eval()
+            self.freeze()
+
+    def freeze(self) -> None:
+        """Freezes the trunk, whatever it was before; build the optimiser and DDP afterwards."""
+        self.is_frozen = True
+        self.trunk.requires_grad_(False).eval()
+
+    def unfreeze(self) -> None:
+        """Gives a trunk that was frozen its gradient and its mode back; one that was not is left as it is."""
+        if self.is_frozen:
+            self.is_frozen = False
+            self.trunk.requires_grad_(True).train(self.training)
 
     def train(self, mode: bool = True) -> Self:
         """Sets the mode of everything but a frozen trunk."""

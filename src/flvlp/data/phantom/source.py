@@ -91,7 +91,7 @@ class PhantomSource:
         )
         self.masks: Masks | None = self.pneumothorax
         patients = [study.patient_id for study in self.studies]
-        self.splits = split_by_patient(patients, config.validation_fraction, config.split_seed)
+        self.splits = split_by_patient(patients, config.validation_fraction, config.split_seed, config.test_fraction)
         self._lateral_rows = [entry["lateral_row"] for entry in index]
         self._frontals = np.load(folder / "frontal.npy", mmap_mode="r")
         self._laterals = np.load(folder / "lateral.npy", mmap_mode="r")

@@ -28,10 +28,8 @@ class DatasetConfig:
         name: selects the reader.
         root: folder of the data set (phantom: where the made phantoms are kept).
         split: name of the registry (flvlp.data.splits.registry); "" takes the data set's default.
-        validation_fraction: share of *patients* held out by `<data set>/patient`.
-        split_seed: seed of a split that is drawn by patient.
-        on_error: what an image that turns out unreadable during training does: `raise`, or `skip` (mask the row,
-            count it, list it in the run folder).
+        validation_fraction, test_fraction, split_seed: shares of *patients* held out by `<data set>/patient`, and seed.
+        on_error: what an unreadable image does: `raise`, or `skip` (mask the row, count it, list it in the run folder).
         credentialed: True keeps report text, pixels and ids out of logs, TensorBoard, messages and saved files,
             unless log_text, log_images or log_ids say otherwise.
     """
@@ -40,6 +38,7 @@ class DatasetConfig:
     root: str = ""
     split: str = ""
     validation_fraction: float = 0.1
+    test_fraction: float = 0.0
     split_seed: int = 0
     on_error: str = "raise"
     credentialed: bool = False
@@ -51,8 +50,9 @@ class DatasetConfig:
         for key, choices in CHOICES.items():
             if hasattr(self, key):
                 check_choice(f"dataset.{key}", getattr(self, key), choices)
-        if not 0 <= self.validation_fraction < 1:
-            raise ValueError(f"dataset.validation_fraction: must lie in [0, 1), got {self.validation_fraction}")
+        for key in ("validation_fraction", "test_fraction"):
+            if not 0 <= getattr(self, key) < 1:
+                raise ValueError(f"dataset.{key}: must lie in [0, 1), got {getattr(self, key)}")
 
 
 @dataclass

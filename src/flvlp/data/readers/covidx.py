@@ -126,7 +126,11 @@ def read_covidx(config: CovidxConfig) -> FileSource:
         listing,
         split_of(config, records, kept=listing.kept, published=[entry.part for entry in listed_entries]),
         hides,
-        labels=Labels(names, np.array([known[entry.label] for entry in kept], dtype=np.float32)),
+        labels=Labels(
+            names,
+            np.array([known[entry.label] for entry in kept], dtype=np.float32).reshape(-1, len(names)),
+            is_exclusive=len(names) > 1,
+        ),
     )
 
 

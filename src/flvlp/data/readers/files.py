@@ -76,6 +76,7 @@ def split_of(
             table,
             seed=config.split_seed,
             validation_fraction=config.validation_fraction,
+            test_fraction=config.test_fraction,
             lists=config.split_lists,
         )
     return split if kept is None else restricted(split, kept)

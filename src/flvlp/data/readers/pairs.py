@@ -88,7 +88,10 @@ def _split(config: PairsConfig, table: Table, patients: Sequence[str], kept: np.
     if "dataset.split_column" in table.columns:
         split = Split("pairs/column", _named_splits(table, config, patients, hides_ids(config)))
     else:
-        split = Split("pairs/patient", split_by_patient(patients, config.validation_fraction, config.split_seed))
+        split = Split(
+            "pairs/patient",
+            split_by_patient(patients, config.validation_fraction, config.split_seed, config.test_fraction),
+        )
     return restricted(split, kept)
 
 

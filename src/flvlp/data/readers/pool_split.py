@@ -65,7 +65,7 @@ def split_or_pool(
                 f"dataset.pool: is set ({config.pool!r}), and dataset.split={config.split} tests on no pool; set "
                 f"dataset.split={config.name}/5x200, or leave dataset.pool empty"
             )
-        rule = rule_of(config.split or default_split(config.name), config.name, config.validation_fraction)
+        rule = rule_of(config.split or default_split(config.name), config.name)
         if pictures_read and rule.how == "lists":
             log.warning(
                 "dataset.split_lists: %s names pictures, and with dataset.unit=study a study is looked up by its first "

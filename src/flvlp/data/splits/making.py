@@ -53,7 +53,9 @@ class Split:
     listed: dict[str, np.ndarray] | None = None
 
 
-def make_split(name: str, table: SplitTable, *, seed: int, validation_fraction: float, lists: str) -> Split:
+def make_split(
+    name: str, table: SplitTable, *, seed: int, validation_fraction: float, lists: str, test_fraction: float = 0.0
+) -> Split:
     """Makes a named split.
 
     A patient in several parts stays in the last of them (test, then validation) and leaves the others, with a warning;
@@ -63,7 +65,7 @@ def make_split(name: str, table: SplitTable, *, seed: int, validation_fraction: 
         name: see `flvlp.data.splits.registry`.
         table: the studies.
         seed: of a draw by patient; `shuffle` has its own.
-        validation_fraction: of `<data set>/patient`.
+        validation_fraction, test_fraction: of `<data set>/patient`.
         lists: folder of the id lists of a `lists` split.
 
     Returns:
@@ -73,7 +75,7 @@ def make_split(name: str, table: SplitTable, *, seed: int, validation_fraction: 
         ValueError: an unknown name, or lists that are not there or do not fit.
         FileNotFoundError: id lists that are not there.
     """
-    rule = rule_of(name, table.dataset, validation_fraction)
+    rule = rule_of(name, table.dataset, validation_fraction, test_fraction)
     match rule.how:
         case "patients":
             parts = split_by_patient(table.patient_ids, rule.validation, seed, rule.test)

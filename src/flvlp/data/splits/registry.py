@@ -88,7 +88,7 @@ def default_split(dataset: str) -> str:
     return next((name for name in SPLITS if name.startswith(f"{dataset}/")), f"{dataset}/patient")
 
 
-def rule_of(name: str, dataset: str, validation_fraction: float) -> SplitRule:
+def rule_of(name: str, dataset: str, validation_fraction: float = 0.1, test_fraction: float = 0.0) -> SplitRule:
     """Looks a split up. Beside the registry every data set has `<dataset>/patient` and `<dataset>/lists`.
 
     Raises:
@@ -99,7 +99,9 @@ def rule_of(name: str, dataset: str, validation_fraction: float) -> SplitRule:
             f"dataset.split: unknown split {name!r} of {dataset}; choose one of: {', '.join(names_of(dataset))}"
         )
     if name == f"{dataset}/patient":
-        return SplitRule("patients", "drawn by a hash of the patient", validation=validation_fraction)
+        return SplitRule(
+            "patients", "drawn by a hash of the patient", validation=validation_fraction, test=test_fraction
+        )
     if name == f"{dataset}/lists":
         return SplitRule("lists", "your own lists")
     return SPLITS[name]

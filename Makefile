@@ -21,10 +21,10 @@ LAUNCH := $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain prepare doctor test test-slow check format tensorboard clean
+.PHONY: help setup pretrain eval-cls eval-seg eval-det eval-retrieval eval-zeroshot prepare doctor test test-slow check format tensorboard clean
 
 help: ## list the targets
-	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 14
+	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo
 	@echo 'variables:    ARGS="hydra overrides"  NPROC=2 (torchrun)  VENV=.venv  PYTHON=python3'
 
@@ -40,6 +40,24 @@ $(STAMP):
 
 pretrain: $(STAMP) ## pre-train; phantoms and tiny encoders unless ARGS says otherwise
 	$(LAUNCH) experiments/pretrain.py $(ARGS)
+
+# DATASET has a default for prepare and doctor only; each task has its own.
+EVAL_DATA = $(if $(filter command environment,$(word 1,$(origin DATASET))),dataset=$(DATASET)) $(if $(ROOT),"dataset.root='$(ROOT)'")
+
+eval-cls: $(STAMP) ## classify findings (NIH14; DATASET=chexpert, ROOT=/data/chexpert, ARGS="task=finetune label_fraction=0.01")
+	$(LAUNCH) experiments/classify.py $(EVAL_DATA) $(ARGS)
+
+eval-seg: $(STAMP) ## segment (SIIM, or ROOT=/data/siim; DATASET=rsna)
+	$(LAUNCH) experiments/segment.py $(EVAL_DATA) $(ARGS)
+
+eval-det: $(STAMP) ## detect (RSNA; DATASET=object_cxr)
+	$(LAUNCH) experiments/detect.py $(EVAL_DATA) $(ARGS)
+
+eval-retrieval: $(STAMP) ## images to reports and back (IU X-ray; DATASET=mimic_cxr)
+	$(LAUNCH) experiments/retrieve.py $(EVAL_DATA) $(ARGS)
+
+eval-zeroshot: $(STAMP) ## classify by prompts (CheXpert; ARGS="prompts=chexzero")
+	$(LAUNCH) experiments/zeroshot.py $(EVAL_DATA) $(ARGS)
 
 prepare: $(STAMP) ## count a download and decode its pictures once: DATASET=nih14 ROOT=/data/nih
 	$(BIN)/python experiments/prepare.py dataset=$(DATASET) $(if $(ROOT),"dataset.root='$(ROOT)'") $(ARGS)

@@ -1,6 +1,8 @@
 """Every group choice and every experiment composes and fits the dataclasses."""
 
+import importlib
 from pathlib import Path
+from typing import Any
 
 import pytest
 from hydra import compose, initialize_config_dir
@@ -11,22 +13,47 @@ from entry import typed
 from pretrain import Args
 
 CONF = Path(__file__).parents[1] / "conf"
+NO_CHOICES = {CONF, CONF / "dataset" / "base", CONF / "prompts" / "base"}  # what choices have in common is none
+ENTRY_OF_TASK = {
+    **{"linear_probe": "classify", "finetune": "classify", "segmentation": "segment", "detection": "detect"},
+    **{"retrieval": "retrieve", "zeroshot": "zeroshot"},
+}
+TASKS = sorted(set(ENTRY_OF_TASK.values()))
+ENTRY_OF_GROUP = {"prompts": "zeroshot"}  # the others are read by pre-training
+
+
+def entry_of(group: str, choice: str) -> str:
+    return ENTRY_OF_TASK[choice] if group == "task" else ENTRY_OF_GROUP.get(group, "pretrain")
+
+
 GROUPS = [
-    f"{path.parent.relative_to(CONF)}={path.stem}"
+    (entry_of(str(path.parent.relative_to(CONF)), path.stem), f"{path.parent.relative_to(CONF)}={path.stem}")
     for path in sorted(CONF.glob("*/**/*.yaml"))
-    if path.parent not in (CONF, CONF / "dataset" / "base")  # what the data sets have in common is no choice
+    if path.parent not in NO_CHOICES
 ]
 
 
-def read(*overrides: str) -> Args:
+def read_for(entry: str, *overrides: str) -> Any:
     with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        return typed(Args, compose("pretrain", overrides=list(overrides)))
+        return typed(importlib.import_module(entry).Args, compose(entry, overrides=list(overrides)))
 
 
-@pytest.mark.parametrize("override", GROUPS)
-def test_every_choice_of_every_group_composes(override: str) -> None:
-    args = read(override)
-    assert args.engine.epochs >= 1
+def read(*overrides: str) -> Args:
+    return read_for("pretrain", *overrides)
+
+
+@pytest.mark.parametrize(("entry", "override"), GROUPS)
+def test_every_choice_of_every_group_composes(entry: str, override: str) -> None:
+    group, choice = override.split("=")
+    args = read_for(entry, override)
+    if group in ("dataset", "task"):
+        assert getattr(args, group).name == choice
+
+
+@pytest.mark.parametrize("dataset", sorted(path.stem for path in (CONF / "dataset").glob("*.yaml")))
+@pytest.mark.parametrize("task", TASKS)
+def test_every_task_composes_with_every_data_set(task: str, dataset: str) -> None:
+    assert read_for(task, f"dataset={dataset}").dataset.name == dataset
 
 
 def test_a_bundle_sets_its_recipe_and_a_value_overrides_it() -> None:

@@ -23,6 +23,8 @@ ALLOWED = {
     "engine": {"types", "distributed"},
     "validation": {"types", "distributed", "losses", "metrics", "models"},
     "saved_encoders": {"types", "data", "models"},
+    "baselines": {"types", "data", "models", "saved_encoders"},
+    "zeroshot": {"types"},
     "__init__": {"saved_encoders"},
 }
 # Third-party packages that only some files may import.
@@ -30,15 +32,23 @@ ONLY_IN = {
     "pandas": ("data/",),
     "PIL": ("data/",),
     "pydicom": ("data/",),
-    "timm": ("models/image_encoder.py",),
+    "timm": ("models/image_encoder.py", "models/norms.py"),
+    "segmentation_models_pytorch": ("models/segmenter.py",),
     "transformers": ("models/text_encoder.py", "data/tokenizer.py"),
     "tokenizers": ("data/tokenizer.py",),
     "tensorboard": ("engine/",),
+    "pycocotools": ("metrics/detection.py", "metrics/coco.py"),
+    "sklearn": ("metrics/",),
     "hydra": ("experiments/",),
     "omegaconf": ("experiments/",),
 }
 # Files that `--help` and a misspelt key wait for.
-LIGHT = [*SOURCE.rglob("config.py"), *EXPERIMENTS.glob("*.py")]
+LIGHT = [
+    *SOURCE.rglob("config.py"),
+    *SOURCE.rglob("*_config.py"),
+    SOURCE / "data" / "prompts.py",
+    *EXPERIMENTS.glob("*.py"),
+]
 HEAVY = {"torch", "timm", "transformers", "torchvision", "pandas", "sklearn", "scipy"}
 
 

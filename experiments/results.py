@@ -1,0 +1,139 @@
+"""What a downstream task leaves behind: predictions, and the one row that says what was measured."""
+
+import csv
+import json
+import logging
+import math
+import time
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from downstream import Job
+
+if TYPE_CHECKING:
+    import numpy as np
+
+    from flvlp.data.studies import Labels
+
+log = logging.getLogger(__name__)
+
+
+def named(job: Job, positions: Iterable[int]) -> list[str]:
+    """Returns how predictions name each study: its id, or a salted hash where ids must not be left behind."""
+    from flvlp.data.readers.tables import hides_ids, shown
+
+    ids = [job.source.studies[position].study_id for position in positions]
+    return [shown(study, hides=True) for study in ids] if hides_ids(job.args.dataset) else ids
+
+
+def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
+    """Writes a CSV file."""
+    with path.open("w", newline="") as file:
+        writer = csv.writer(file)
+        writer.writerow(header)
+        writer.writerows(rows)
+
+
+def write_predictions(job: Job, labels: "Labels", positions: "np.ndarray", scores: "np.ndarray") -> None:
+    """Writes `predictions.csv`, one line a study and class: scores (n, C) of the studies at `positions` (n,)."""
+    from flvlp import distributed
+
+    if not distributed.is_main():
+        return
+    ids, values = named(job, positions), labels.values[positions]
+    rows = (
+        (study, name, "" if math.isnan(target) else int(target), float(score))
+        for study, targets, line in zip(ids, values, scores, strict=True)
+        for name, target, score in zip(labels.names, targets, line, strict=True)
+    )
+    write_table(job.folder / "predictions.csv", ("id", "class", "target", "score"), rows)
+
+
+def result_row(
+    job: Job, mode: Mapping[str, Any], headline: str, figures: Mapping[str, float], tested: int
+) -> dict[str, Any]:
+    """Returns the one row that says what was measured, on what, with what.
+
+    Args:
+        job: the run.
+        mode: what else tells rows apart: `mode`, `view`, `decoder`, ...
+        headline: name of the figure that a table shows first.
+        figures: all of them.
+        tested: pictures or studies that were tested on; fewer than the part has where some could not be read.
+    """
+    from flvlp.data.splits.patients import list_hash
+    from flvlp.engine.log import provenance
+
+    args, source = job.args, job.source
+    run = provenance(args.seed)
+    hashes = {
+        part: list_hash([source.studies[position].study_id for position in positions])
+        for part, positions in job.parts.items()
+    }
+    return {
+        "task": job.task,
+        **mode,
+        "dataset": args.dataset.name,
+        "split": source.split_name,
+        "split_sha256": hashes,
+        "label_fraction": args.label_fraction,
+        "encoders": job.given.name,
+        "encoders_sha256": job.given.sha256,
+        "seed": args.seed,
+        "images": {part: len(positions) for part, positions in job.parts.items()} | {"tested": tested},
+        "patients": len(set(job.patients(job.parts["test"]))),
+        "headline": headline,
+        "figures": {name: None if math.isnan(value) else value for name, value in figures.items()},
+        "git_commit": run["git_commit"],
+        "git_is_dirty": run["git_is_dirty"],
+        "versions": run["packages"],
+        "world_size": run["world_size"],
+        "seconds": round(time.monotonic() - job.started, 1),
+    }
+
+
+def close_job(
+    job: Job,
+    mode: Mapping[str, Any],
+    headline: str,
+    figures: Mapping[str, float],
+    tested: int,
+    *,
+    table: str | None = None,
+) -> dict[str, Any]:
+    """Writes `result.json`, logs the figures as a table, and leaves the process group; returns the row.
+
+    Args:
+        job, mode, headline, figures, tested: see `result_row`.
+        table: what the console shows instead of one figure a line.
+    """
+    from flvlp import distributed
+
+    row = result_row(job, mode, headline, figures, tested)
+    job.run_log.write("test", 0, 0, {name: value for name, value in figures.items() if not math.isnan(value)})
+    job.run_log.close()
+    if distributed.is_main():
+        (job.folder / "result.json").write_text(json.dumps(row) + "\n")
+    log.info("%s\n%s", " ".join(str(value) for value in (job.task, *mode.values())), table or format_row(row))
+    log.info("written: %s", job.folder / "result.json")
+    distributed.barrier()
+    distributed.stop()
+    return row
+
+
+def format_row(row: Mapping[str, Any]) -> str:
+    """Returns a result row as the table that the console shows; figures without a value print n/a."""
+    figures = row["figures"]
+    lines = [
+        f"  {row['dataset']}, split {row['split']}, {row['images']['tested']} of {row['patients']} patients tested, "
+        f"label fraction {row['label_fraction']:g}, encoders {row['encoders']}, seed {row['seed']}"
+    ]
+    for name, value in figures.items():
+        if name.endswith(("_low", "_high")):
+            continue
+        text = "n/a" if value is None else f"{value:.3f}" if isinstance(value, float) else f"{value}"
+        low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
+        interval = f"  [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
+        lines.append(f"{'->' if name == row['headline'] else '  '} {name:36s} {text}{interval}")
+    return "\n".join(lines)

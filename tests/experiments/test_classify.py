@@ -1,0 +1,119 @@
+"""Classification from the command line to the result row."""
+
+import csv
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+from sklearn.metrics import roc_auc_score
+
+from tests.experiments.conftest import result_of
+
+QUICK = ("task.fit.epochs=3", "task.fit.batch_size=16", "task.fit.num_workers=0", "task.fit.precision=fp32")
+Task = Callable[..., Path]
+
+
+def read_predictions(folder: Path) -> list[dict[str, str]]:
+    with (folder / "predictions.csv").open() as file:
+        return list(csv.DictReader(file))
+
+
+def test_a_linear_probe_writes_a_row_that_its_predictions_give_again(task: Task) -> None:
+    folder = task("classify", *QUICK)
+    row, lines = result_of(folder), read_predictions(folder)
+    assert row["split"] == "nih14/official@phantom"
+    assert set(row["split_sha256"]) == {"train", "validation", "test"}
+    assert all(len(digest) == 64 for digest in [row["encoders_sha256"], *row["split_sha256"].values()])
+    assert (row["task"], row["mode"], row["view"], row["label_fraction"], row["seed"]) == (
+        *("classify", "linear_probe", "frontal"),
+        *(1.0, 0),
+    )
+    assert {"git_commit", "versions", "patients", "headline", "figures"} <= set(row)
+    assert row["images"]["tested"] == row["images"]["test"] == len({line["id"] for line in lines})
+    names = sorted({line["class"] for line in lines})
+    areas = {}
+    for name in names:
+        own = [line for line in lines if line["class"] == name]
+        targets = [int(line["target"]) for line in own]
+        if 0 < sum(targets) < len(targets):
+            areas[name] = roc_auc_score(targets, [float(line["score"]) for line in own])
+        else:
+            assert row["figures"][f"auroc/{name}"] is None, f"{name} has one label only"
+    assert len(areas) == row["figures"]["classes_averaged"] > 3
+    for name, area in areas.items():
+        assert row["figures"][f"auroc/{name}"] == pytest.approx(area, abs=1e-6)
+    assert row["figures"]["macro_auroc"] == pytest.approx(np.mean(list(areas.values())), abs=1e-6)
+    assert row["figures"]["macro_auroc_low"] <= row["figures"]["macro_auroc"] <= row["figures"]["macro_auroc_high"]
+
+
+def test_the_same_seed_gives_the_same_row_and_no_batch_size_of_the_encoding_moves_it(task: Task) -> None:
+    first = result_of(task("classify", *QUICK, "task.fit.epochs=1"))
+    second = result_of(task("classify", *QUICK, "task.fit.epochs=1"))
+    assert first["figures"] == second["figures"]
+
+
+@pytest.mark.parametrize("view", ["both", "lateral"])
+def test_a_probe_takes_every_view_that_the_set_has(task: Task, view: str) -> None:
+    row = result_of(
+        task("classify", *QUICK, "dataset=chexpert", "dataset.standin_studies=90", f"task.head.view={view}")
+    )
+    assert row["view"] == view
+    assert row["figures"]["macro_auroc"] > 0
+
+
+def test_fine_tuning_takes_both_views_and_weights(task: Task) -> None:
+    overrides = ("task=finetune", *QUICK, "task.fit.max_steps=2", "task.head.class_weights=true")
+    row = result_of(
+        task("classify", *overrides, "dataset=chexpert", "dataset.standin_studies=90", "task.head.view=both")
+    )
+    assert (row["mode"], row["view"]) == ("finetune", "both")
+
+
+def test_exclusive_classes_are_judged_by_accuracy(task: Task) -> None:
+    folder = task("classify", *QUICK, "dataset=covidx")
+    row, lines = result_of(folder), read_predictions(folder)
+    assert row["headline"] == "accuracy"
+    studies = sorted({line["id"] for line in lines})
+    of = {(line["id"], line["class"]): line for line in lines}
+    names = sorted({line["class"] for line in lines})
+    right = [
+        max(names, key=lambda name: float(of[study, name]["score"]))
+        == max(names, key=lambda name: int(of[study, name]["target"]))
+        for study in studies
+    ]
+    assert row["figures"]["accuracy"] == pytest.approx(np.mean(right))
+    assert np.allclose([sum(float(of[study, name]["score"]) for name in names) for study in studies], 1, atol=1e-5)
+
+
+def test_a_label_fraction_trains_on_fewer_and_tests_on_the_same(task: Task) -> None:
+    whole = result_of(task("classify", *QUICK, "task.fit.epochs=1"))
+    part = result_of(task("classify", *QUICK, "task.fit.epochs=1", "label_fraction=0.5"))
+    assert part["images"]["train"] < whole["images"]["train"]
+    assert part["split_sha256"]["test"] == whole["split_sha256"]["test"]
+    assert part["split_sha256"]["train"] != whole["split_sha256"]["train"]
+
+
+def test_a_trunk_of_timm_stands_in_for_the_encoders(task: Task) -> None:
+    row = result_of(task("classify", *QUICK, "encoders=timm:resnet18", "encoders_weights=random", "task.fit.epochs=1"))
+    assert row["encoders"] == "timm:resnet18"
+
+
+@pytest.mark.parametrize(
+    ("overrides", "message"),
+    [
+        (("dataset=iu_xray",), "iu_xray has no labels"),
+        (("dataset.split=nih14/patient",), "no test part"),
+        (("encoders=nowhere",), "no such folder"),
+        (("task.head.view=lateral",), "view=lateral"),
+        (("task.head.view=fused", "task.head.features=projected"), "no fused feature"),
+    ],
+)
+def test_what_cannot_be_done_says_what_to_do(task: Task, overrides: tuple[str, ...], message: str) -> None:
+    with pytest.raises((ValueError, FileNotFoundError), match=message):
+        task("classify", *QUICK, *overrides)
+
+
+def test_a_credentialed_set_leaves_no_id_behind(task: Task) -> None:
+    folder = task("classify", *QUICK, "dataset=mimic_cxr", "dataset.needs_report=false", "task.fit.epochs=1")
+    assert all(line["id"].startswith("#") for line in read_predictions(folder))

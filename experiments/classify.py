@@ -112,6 +112,8 @@ def probe(job: Job, args: Args, labels: "Labels", loaders: "PictureLoaders") -> 
     from flvlp.models.classifier import LinearProbe
 
     head, fit = args.task.head, args.task.fit
+    if head.view == "fused" and job.given.loaded is not None and not job.given.loaded.has_fusion:
+        raise ValueError("task.head.view: fused, and nothing trained that feature (itc.weight=0); take view=both")
     found, features = encode_parts(job, args, loaders)
     features = fill_and_scale(features, scales=head.norm == "standardise")
     model = LinearProbe(features["train"].shape[1], len(labels.names), head).to(job.device)
@@ -217,7 +219,7 @@ def train(
     has_validation = len(job.parts.get("validation", ())) > 0
     judge = (lambda: selection(labels, *score("validation"))) if has_validation else None
     Fit(model, criterion, args.task.fit, sampler.steps).run(
-        batches, sampler, judge, metric=headline(labels), run_log=job.run_log
+        batches, sampler, judge, metric=headline(labels), run_log=job.run_log, seed=args.seed
     )
 
 

@@ -213,7 +213,9 @@ def train(
     batches, sampler = loaders.training(dataset, job.parts["train"], fit.accumulate)
     has_validation = len(job.parts.get("validation", ())) > 0
     judge = (lambda: selection(find("validation"), names)) if has_validation else None
-    Fit(model, criterion, fit, sampler.steps).run(batches, sampler, judge, metric=SELECTED_ON, run_log=job.run_log)
+    Fit(model, criterion, fit, sampler.steps).run(
+        batches, sampler, judge, metric=SELECTED_ON, run_log=job.run_log, seed=args.seed
+    )
 
 
 def criterion(model: "nn.Module", batch: "BoxedPictures") -> "tuple[Tensor, Tensor]":

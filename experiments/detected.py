@@ -128,12 +128,18 @@ def selection(found: Found, names: Sequence[str]) -> dict[str, float]:
 
 
 def choose_threshold(found: Found) -> float:
-    """Returns the confidence threshold with the highest `rsna_map` on a validation part, the lowest of equal ones."""
-    from flvlp.metrics.bootstrap import known_mean
-    from flvlp.metrics.detection import rsna_map
+    """Returns the confidence threshold with the highest `rsna_map` on a validation part, the lowest of equal ones.
 
+    Where no picture of the part has a true box, it is that of the literature.
+    """
+    from flvlp.metrics.bootstrap import known_mean
+    from flvlp.metrics.detection import SCORE_THRESHOLD, rsna_map
+
+    if not any(len(truth) for truth in found.truths):
+        log.warning("no picture of the validation part has a box to choose the threshold on; it is %g", SCORE_THRESHOLD)
+        return SCORE_THRESHOLD
     values = [float(known_mean(rsna_map(found.truths, found.predictions, float(one)))) for one in THRESHOLDS]
-    best = int(np.argmax(np.nan_to_num(values)))
+    best = int(np.argmax(values))
     log.info("confidence threshold %.2f: rsna_map %.4f on validation, its highest", THRESHOLDS[best], values[best])
     return float(THRESHOLDS[best])
 

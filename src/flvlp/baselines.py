@@ -106,8 +106,8 @@ def _random(config: EncoderConfig, seed: int, texts: Sequence[str]) -> GivenEnco
     torch.manual_seed(seed)
     untrained = replace(
         config,
-        frontal=replace(config.frontal, weights="random", frozen=False),
-        lateral=replace(config.lateral, weights="random", frozen=False),
+        frontal=replace(config.frontal, weights="random", frozen=False, norm=_untrained_norm(config.frontal.norm)),
+        lateral=replace(config.lateral, weights="random", frozen=False, norm=_untrained_norm(config.lateral.norm)),
         text=replace(config.text, weights="random", frozen=False),
     )
     image = ImageConfig(resize=config.resize, crop=config.crop)
@@ -123,8 +123,7 @@ def _of_timm(wanted: str, config: EncoderConfig, weights: str, seed: int) -> Giv
     """Returns one trunk of timm for both views; BatchNorm keeps the statistics it was trained with."""
     torch.manual_seed(seed)
     name = (IMAGENET if wanted == "imagenet" else wanted).removeprefix("timm:")
-    # Untrained statistics normalise nothing.
-    norm = "group" if weights == "random" else "frozen_batch"
+    norm = _untrained_norm("frozen_batch") if weights == "random" else "frozen_batch"
     trunk = ImageEncoderConfig(backbone=name, weights=weights, norm=norm)
     bundle = replace(config, frontal=trunk, lateral=ImageEncoderConfig(backbone=SHARED))
     try:
@@ -135,7 +134,12 @@ def _of_timm(wanted: str, config: EncoderConfig, weights: str, seed: int) -> Giv
             "encoders_weights to a file of them (.safetensors or a state dict .pt), or to random"
         ) from error
     image = ImageConfig(resize=config.resize, crop=config.crop)
-    return GivenEncoders(wanted, views, image, _digest(views))
+    return GivenEncoders(wanted, views, image, _digest(views.frontal.trunk))  # the projection is nobody's
+
+
+def _untrained_norm(norm: str) -> str:
+    """Returns the norm of a trunk without weights: statistics that were never taken normalise nothing."""
+    return "group" if norm == "frozen_batch" else norm
 
 
 def _digest(module: nn.Module) -> str:

@@ -72,6 +72,8 @@ def test_the_threshold_that_is_chosen_drops_false_alarms_and_keeps_hits() -> Non
     assert chosen in THRESHOLDS
     worthless = part_of([(truth(BOX), found((*ELSEWHERE, 0.3)))])
     assert choose_threshold(worthless) == THRESHOLDS[0], "equal everywhere: the lowest"
+    no_truth = part_of([(truth(), found((*ELSEWHERE, 0.3)))])
+    assert choose_threshold(no_truth) == 0.5, "nothing to choose on: that of the literature"
 
 
 def test_selection_credits_a_hit_that_ranks_below_a_false_alarm() -> None:

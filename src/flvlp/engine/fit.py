@@ -31,9 +31,7 @@ Judge = Callable[[], dict[str, float]]
 
 
 class Order(Protocol):
-    """What the loop asks of the sampler: the optimiser steps of an epoch, and that it starts one."""
-
-    steps: int
+    """What the loop asks of the sampler."""
 
     def start(self, epoch: int, first_step: int = 0) -> None:
         """Sets the epoch that the next iteration gives."""
@@ -76,7 +74,9 @@ class Fit:
         """True when `max_steps` is reached."""
         return self.config.max_steps is not None and self.step >= self.config.max_steps
 
-    def run(self, batches: Iterable[Any], order: Order, judge: Judge | None, *, metric: str, run_log: RunLog) -> Fitted:
+    def run(
+        self, batches: Iterable[Any], order: Order, judge: Judge | None, *, metric: str, run_log: RunLog, seed: int = 0
+    ) -> Fitted:
         """Trains, and leaves the model in evaluation mode with the weights of its best epoch.
 
         Args:
@@ -86,10 +86,12 @@ class Fit:
                 epoch.
             metric: the figure that decides, larger is better.
             run_log: of the run folder.
+            seed: of what the model draws (dropout), on every rank its own.
 
         Raises:
             FloatingPointError: the loss is not finite.
         """
+        torch.manual_seed(seed + 1 + distributed.rank())
         best, best_epoch, kept, epoch = -math.inf, 0, None, 0
         bar = tqdm(total=self.config.epochs, unit="epoch", disable=None if distributed.is_main() else True, leave=False)
         with bar, logging_redirect_tqdm():
@@ -105,16 +107,18 @@ class Fit:
                     run_log.write("validation", self.step, epoch, figures)
                 log.info("epoch %d/%d  loss %.4f  validation %s %.4f", epoch, self.config.epochs, loss, metric, value)
                 bar.update()
-                if judge is None or value > best:
+                if judge is None:
+                    continue
+                if value > best:
                     best, best_epoch = value, epoch
                     kept = {key: tensor.detach().clone() for key, tensor in self.bare_model.state_dict().items()}
                 elif best_epoch and self.config.patience and epoch - best_epoch >= self.config.patience:
                     log.info("stopped early: no better %s for %d epochs", metric, self.config.patience)
                     break
-        if kept is None:
-            log.warning("validation gave no %s in any epoch; the weights of the last epoch are kept", metric)
-        else:
+        if kept is not None:
             self.bare_model.load_state_dict(kept)
+        elif judge is not None:
+            log.warning("validation gave no %s in any epoch; the weights of the last epoch are kept", metric)
         self.bare_model.eval()
         return Fitted(best_epoch or epoch, epoch, self.step, best if best_epoch else math.nan)
 

@@ -1,5 +1,6 @@
 """Outputs of a model for a whole set, on every rank, in the order of the source."""
 
+import logging
 from collections.abc import Callable, Iterable
 from typing import Any
 
@@ -7,6 +8,8 @@ import torch
 from torch import Tensor
 
 from flvlp import distributed
+
+log = logging.getLogger(__name__)
 
 
 @torch.no_grad()
@@ -32,21 +35,27 @@ def predict(
         ValueError: no rank has any picture.
     """
     index: list[Tensor] = []
+    unreadable = 0
     parts: dict[str, list[Tensor]] = {}
     for batch in batches:
         with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
             output = forward(batch.to(device))
         kept = batch.is_valid
         index.append(batch.study_index[kept])
+        unreadable += int((~kept).sum())
         for name, rows in output.items():
             rows = rows.float() if rows.is_floating_point() else rows  # noqa: PLW2901
             parts.setdefault(name, []).append(rows.cpu()[kept])
     own = {name: torch.cat(rows) for name, rows in parts.items()}
-    gathered = distributed.gather_objects((torch.cat(index) if index else torch.zeros(0, dtype=torch.int64), own))
-    filled = [(positions, rows) for positions, rows in gathered if len(positions)]
+    mine = torch.cat(index) if index else torch.zeros(0, dtype=torch.int64)
+    gathered = distributed.gather_objects((mine, own, unreadable))
+    filled = [(positions, rows) for positions, rows, _ in gathered if len(positions)]
+    left_out = sum(count for _, _, count in gathered)
     if not filled:
         raise ValueError("predict: no picture of this part could be read; set dataset.on_error=raise to see why")
     positions = torch.cat([one for one, _ in filled])
+    if left_out:
+        log.warning("%d of %d pictures cannot be read and are left out", left_out, left_out + len(positions))
     order = torch.argsort(positions)
     names = filled[0][1].keys()
     return positions[order], {name: torch.cat([rows[name] for _, rows in filled])[order] for name in names}

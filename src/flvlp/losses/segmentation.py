@@ -29,8 +29,9 @@ def segmentation_loss(
     Returns:
         Scalar in nats, summed; 0 with a graph where no row is valid.
 
-    Source: focal, Lin et al. 2017, eq. (4); the sum, 10 and 1 with gamma 2, as the released code of MGCA and its
-        successors (docs/paper.md). They take one dice over the batch; ours is over pictures unless `dice_over=batch`.
+    Source: focal, Lin et al. 2017, eq. (4); weights 10 and 1, gamma 2 and smoothing 1,
+        HKU-MedAI/MGCA@6445a90:mgca/utils/segmentation_loss.py. It takes one dice over the batch (`dice_over=batch`),
+        which changes with the batch size; ours is each picture's own.
     """
     config = config or SegmentationLossConfig()
     with torch.autocast(logits.device.type, enabled=False):

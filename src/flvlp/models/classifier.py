@@ -24,8 +24,10 @@ def _projected(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
 def _lateral(encoder: ImageEncoder, batch: Pictures, encode: Encode, absent: Tensor) -> Tensor:
     """Returns the lateral's features (B, F); rows without one hold `absent` (F,)."""
     present = len(batch.lateral_rows)
-    # Some trunks fail on an empty batch, and DDP needs the graph: a blank picture goes in and is cut off.
-    pixels = batch.lateral if present else torch.zeros_like(batch.frontal[:1])
+    # Some trunks fail on an empty batch, and DDP needs the graph: a blank picture goes in and is cut off. It must not
+    # enter the statistics of synchronised BatchNorm, which takes empty batches.
+    takes_empty = any(isinstance(module, nn.SyncBatchNorm) for module in encoder.modules())
+    pixels = batch.lateral if present or takes_empty else torch.zeros_like(batch.frontal[:1])
     features = encode(encoder, pixels)[:present].float()
     return absent.expand(len(batch.frontal), -1).index_copy(0, batch.lateral_rows, features)
 
@@ -43,8 +45,15 @@ def frozen_features(encoders: ViewEncoders, batch: Pictures, config: HeadConfig)
 
     Raises:
         ValueError: a view that these encoders cannot give.
+        FloatingPointError: features that are not finite.
     """
-    encode = _trunk if config.features == "trunk" else _projected
+
+    def encode(encoder: ImageEncoder, pixels: Tensor) -> Tensor:
+        features = (_trunk if config.features == "trunk" else _projected)(encoder, pixels)
+        if not bool(features.isfinite().all()):  # NaN means absent here, and must not hide a broken encoder
+            raise FloatingPointError("frozen_features: the encoder gives values that are not finite; it diverged")
+        return features
+
     parts = []
     if config.view != "lateral":
         parts.append(encode(encoders.frontal, batch.frontal).float())

@@ -70,21 +70,13 @@ def main(cfg: DictConfig) -> float:
 
 def classify(args: Args, folder: Path, config_yaml: str) -> float:
     """Trains on the training part, selects on validation, tests once; returns the headline figure."""
-    from flvlp import distributed
-    from flvlp.data.loaders import PictureLoaders
     from flvlp.data.pictures import CollateLabels
 
     job = open_job("classify", args, folder, config_yaml, long_side=lambda given: given.image.resize)
     labels = job.labels("classification")
     job.keep_view(args.task.head.view)
-    loaders = PictureLoaders(
-        CollateLabels(job.given.image.crop, len(labels.names)),
-        seed=args.seed,
-        batch_size=args.task.fit.batch_size,
-        num_workers=args.task.fit.num_workers,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-    )
+    collate = CollateLabels(job.given.image.crop, len(labels.names))
+    loaders = job.loaders(collate, args.task.fit.batch_size, args.task.fit.num_workers)
     run = probe if args.task.name == "linear_probe" else finetune
     positions, logits = run(job, args, labels, loaders)
     scores = probabilities(logits, labels.is_exclusive)
@@ -99,6 +91,7 @@ def probabilities(logits: np.ndarray, is_exclusive: bool) -> np.ndarray:
     """Returns (n, C) in [0, 1]: of each class on its own, or of exclusive classes together."""
     from scipy.special import expit, softmax
 
+    logits = logits.astype(np.float64)  # in float32 all logits above 17 would be equal
     return softmax(logits, axis=1) if is_exclusive else expit(logits)
 
 
@@ -125,6 +118,7 @@ def probe(job: Job, args: Args, labels: "Labels", loaders: "PictureLoaders") -> 
         rank=distributed.rank(),
         world_size=distributed.world_size(),
         fills_last=True,
+        min_steps=fit.min_steps_per_epoch,
     )
     known = torch.from_numpy(labels.values[found["train"]])
     batches = FeatureBatches(features["train"], known, fit.batch_size, sampler)
@@ -166,7 +160,9 @@ def finetune(job: Job, args: Args, labels: "Labels", loaders: "PictureLoaders") 
 
     model = Classifier(job.given.views, len(labels.names), args.task.head).to(job.device)
     dataset = view_dataset(job, args, is_training=True)
-    batches, sampler = loaders.training(dataset, job.parts["train"], args.task.fit.accumulate)
+    batches, sampler = loaders.training(
+        dataset, job.parts["train"], args.task.fit.accumulate, args.task.fit.min_steps_per_epoch
+    )
     plain = view_dataset(job, args, is_training=False)
     dtype = autocast_dtype(args.task.fit.precision, job.device)
 

@@ -210,7 +210,7 @@ def train(
     assert job.source.boxes is not None, "checked by the data set of boxes"
     names, fit = job.source.boxes.names, args.task.fit
     dataset = box_dataset(job, args, side, is_training=True)
-    batches, sampler = loaders.training(dataset, job.parts["train"], fit.accumulate)
+    batches, sampler = loaders.training(dataset, job.parts["train"], fit.accumulate, fit.min_steps_per_epoch)
     has_validation = len(job.parts.get("validation", ())) > 0
     judge = (lambda: selection(find("validation"), names)) if has_validation else None
     Fit(model, criterion, fit, sampler.steps).run(

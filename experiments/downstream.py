@@ -11,11 +11,14 @@ import numpy as np
 
 from flvlp.models.config import EncoderConfig
 from inputs import read_source
+from seen import count_seen
 
 if TYPE_CHECKING:
     import torch
 
     from flvlp.baselines import GivenEncoders
+    from flvlp.data.loaders import PictureLoaders
+    from flvlp.data.pictures import Collate
     from flvlp.data.studies import Labels, StudySource
     from flvlp.engine.log import RunLog
 
@@ -38,6 +41,7 @@ class CommonArgs:
         draws: of the bootstrap by patient.
         pictures: drawn into the run folder and TensorBoard.
         seed, deterministic: as in pre-training.
+        allow_seen: test on patients that the encoders were pre-trained on.
     """
 
     encoders: str = "latest"
@@ -50,6 +54,20 @@ class CommonArgs:
     pictures: int = 8
     seed: int = 0
     deterministic: bool = False
+    allow_seen: bool = False
+
+    def __post_init__(self) -> None:
+        if not 0 < self.label_fraction <= 1:
+            raise ValueError(f"label_fraction: must lie in (0, 1], got {self.label_fraction}")
+        for key, least in (("draws", 1), ("pictures", 0), ("seed", 0), ("limit_test", 1)):
+            value = getattr(self, key)
+            if value is not None and value < least:
+                raise ValueError(f"{key}: must be at least {least}, got {value}")
+        if self.encoders_weights != "pretrained" and not self.encoders.startswith(("timm:", "imagenet")):
+            raise ValueError(
+                f"encoders_weights: {self.encoders_weights} is for encoders=timm:<name> and imagenet, not for "
+                f"encoders={self.encoders}; leave it out"
+            )
 
 
 @dataclass
@@ -66,6 +84,7 @@ class Job:
         parts: part -> positions (n,) int64; `train` is the chosen fraction.
         run_log: metrics and TensorBoard.
         started: seconds of a clock.
+        seen: test patients that pre-training trained on and that it selected on; None where that is not known.
     """
 
     args: CommonArgs
@@ -77,6 +96,21 @@ class Job:
     parts: dict[str, np.ndarray]
     run_log: "RunLog"
     started: float
+    seen: dict[str, int] | None = None
+
+    def loaders(self, collate: "Collate", batch_size: int, num_workers: int) -> "PictureLoaders":
+        """Returns the maker of this rank's loaders."""
+        from flvlp import distributed
+        from flvlp.data.loaders import PictureLoaders
+
+        return PictureLoaders(
+            collate,
+            seed=self.args.seed,
+            batch_size=batch_size,
+            num_workers=num_workers,
+            rank=distributed.rank(),
+            world_size=distributed.world_size(),
+        )
 
     def patients(self, positions: Iterable[int]) -> list[str]:
         """Returns the patient of each study."""
@@ -91,7 +125,7 @@ class Job:
         if self.source.labels is None:
             raise ValueError(
                 f"dataset.name: {self.args.dataset.name} has no labels, and {task} needs them; choose one of: nih14, "
-                "chexpert, rsna, covidx, siim, mimic_cxr, phantom, or pairs with dataset.label_columns"
+                "chexpert, rsna, covidx, siim, object_cxr, mimic_cxr, phantom, or pairs with dataset.label_columns"
             )
         return self.source.labels
 
@@ -101,6 +135,8 @@ class Job:
         Raises:
             ValueError: nobody in a part has a lateral.
         """
+        if view == "both" and not any(study.has_lateral for study in self.source.studies):
+            raise ValueError(f"task: view=both, and {self.args.dataset.name} has no lateral at all; choose frontal")
         if view != "lateral":
             return
         for part, positions in self.parts.items():
@@ -170,7 +206,9 @@ def open_job(
     parts = choose_parts(args, data)
     if distributed.is_main():
         run_logs.open_run(folder, config_yaml, args.seed, is_new=True)
-    return Job(args, task, folder, device, given, data, parts, RunLog(folder), started)
+    tested = {data.studies[position].patient_id for position in parts["test"]}
+    seen = count_seen(given, data, tested, is_allowed=args.allow_seen)
+    return Job(args, task, folder, device, given, data, parts, RunLog(folder), started, seen)
 
 
 def choose_parts(args: CommonArgs, source: "StudySource") -> dict[str, np.ndarray]:
@@ -185,7 +223,8 @@ def choose_parts(args: CommonArgs, source: "StudySource") -> dict[str, np.ndarra
     if not len(parts.get("test", ())):
         raise ValueError(
             f"dataset.split: {source.split_name} has no test part, and what is selected on is no test; choose another "
-            f"split, or hold patients out: dataset.split={args.dataset.name}/patient dataset.test_fraction=0.2"
+            f"split, or hold patients out: dataset.split={args.dataset.name}/patient dataset.test_fraction=0.2 (in "
+            "pre-training too, where that was on this data set)"
         )
     patients = [study.patient_id for study in source.studies]
     parts["train"] = label_fraction(parts["train"], patients, source.labels, args.label_fraction, args.seed)

@@ -59,11 +59,11 @@ def boxes_on(picture: "Tensor", truth: "Tensor", predicted: "Tensor", scores: "T
 
 
 def save_png(path: Path, picture: "Tensor") -> None:
-    """Writes a picture (3, H, W) or (1, H, W) uint8, and the folder it lies in."""
-    from torchvision.io import write_png
+    """Writes a picture (3, H, W) uint8 as PNG, and makes the folder it lies in."""
+    from flvlp.data.png import png_bytes
 
     path.parent.mkdir(parents=True, exist_ok=True)
-    write_png(picture.cpu(), str(path))
+    path.write_bytes(png_bytes(picture.permute(1, 2, 0).cpu().numpy()))
 
 
 def factor_of(picture: "Tensor") -> int:

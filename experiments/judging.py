@@ -16,7 +16,8 @@ def headline(labels: "Labels") -> str:
 
 def selection(labels: "Labels", positions: np.ndarray, scores: np.ndarray) -> dict[str, float]:
     """Returns the validation figures of an epoch, without intervals; none where no class has both labels."""
-    from flvlp.metrics.classification import auroc, multiclass_accuracy
+    from flvlp.metrics.classification import auroc
+    from flvlp.metrics.exclusive import multiclass_accuracy
 
     known = labels.values[positions]
     if labels.is_exclusive:

@@ -22,6 +22,7 @@ from flvlp.engine.config import EngineConfig
 from flvlp.losses.config import LossConfig
 from flvlp.models.config import NONE, EncoderConfig, HeadsConfig
 from inputs import check_same_data, find_tokenizer, name_of, read_source, show_studies, write_fingerprint
+from seen import write_seen
 
 if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a misspelt key must not wait for them
     from flvlp.data.loaders import Loaders
@@ -115,6 +116,7 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
         run_logs.open_run(folder, config_yaml, args.seed, is_new=args.resume is None)
         tokenizer.save(folder / "tokenizer")
         write_fingerprint(folder, source)
+        write_seen(folder, source)
     if state.step == 0:
         training.save()  # a run killed before its first regular checkpoint is resumed from here
         show_studies(args.dataset, image_config(args), source, training.run_log, args.engine.log_pictures)

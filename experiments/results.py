@@ -18,13 +18,31 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
+COUNTS = ("images", "positives", "known", "classes_", "pool")  # figures that are numbers of something
+
 
 def named(job: Job, positions: Iterable[int]) -> list[str]:
-    """Returns how predictions name each study: its id, or a salted hash where ids must not be left behind."""
-    from flvlp.data.readers.tables import hides_ids, shown
+    """Returns how predictions name each study: its id, or its number in the data set where ids must not be left behind.
 
-    ids = [job.source.studies[position].study_id for position in positions]
-    return [shown(study, hides=True) for study in ids] if hides_ids(job.args.dataset) else ids
+    The same study has the same name in every run on the same data, so that runs can be compared.
+    """
+    from flvlp.data.readers.tables import hides_ids
+
+    if hides_ids(job.args.dataset):
+        return [f"#{position}" for position in positions]
+    return [job.source.studies[position].study_id for position in positions]
+
+
+def write_tested(job: Job) -> None:
+    """Writes `tested.csv`: the patient of each study of the test part, a number where ids must not be left behind."""
+    from flvlp.data.readers.tables import hides_ids
+
+    positions = job.parts["test"]
+    patients = job.patients(positions)
+    if hides_ids(job.args.dataset):
+        numbers = {patient: f"#{number}" for number, patient in enumerate(dict.fromkeys(patients))}
+        patients = [numbers[patient] for patient in patients]
+    write_table(job.folder / "tested.csv", ("id", "patient"), zip(named(job, positions), patients, strict=True))
 
 
 def write_table(path: Path, header: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -80,6 +98,8 @@ def result_row(
         "label_fraction": args.label_fraction,
         "encoders": job.given.name,
         "encoders_sha256": job.given.sha256,
+        "encoder": job.given.describe(),
+        "seen_in_pretraining": job.seen,
         "seed": args.seed,
         "images": {part: len(positions) for part, positions in job.parts.items()} | {"tested": tested},
         "patients": len(set(job.patients(job.parts["test"]))),
@@ -114,6 +134,7 @@ def close_job(
     job.run_log.write("test", 0, 0, {name: value for name, value in figures.items() if not math.isnan(value)})
     job.run_log.close()
     if distributed.is_main():
+        write_tested(job)
         (job.folder / "result.json").write_text(json.dumps(row) + "\n")
     log.info("%s\n%s", " ".join(str(value) for value in (job.task, *mode.values())), table or format_row(row))
     log.info("written: %s", job.folder / "result.json")
@@ -126,13 +147,13 @@ def format_row(row: Mapping[str, Any]) -> str:
     """Returns a result row as the table that the console shows; figures without a value print n/a."""
     figures = row["figures"]
     lines = [
-        f"  {row['dataset']}, split {row['split']}, {row['images']['tested']} of {row['patients']} patients tested, "
+        f"  {row['dataset']}, split {row['split']}, {row['images']['tested']} studies of {row['patients']} patients, "
         f"label fraction {row['label_fraction']:g}, encoders {row['encoders']}, seed {row['seed']}"
     ]
     for name, value in figures.items():
         if name.endswith(("_low", "_high")):
             continue
-        text = "n/a" if value is None else f"{value:.3f}" if isinstance(value, float) else f"{value}"
+        text = "n/a" if value is None else f"{value:.0f}" if name.startswith(COUNTS) else f"{value:.3f}"
         low, high = figures.get(f"{name}_low"), figures.get(f"{name}_high")
         interval = f"  [{low:.3f}, {high:.3f}]" if low is not None and high is not None else ""
         lines.append(f"{'->' if name == row['headline'] else '  '} {name:36s} {text}{interval}")

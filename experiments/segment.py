@@ -34,6 +34,7 @@ from segmented import (
     balanced,
     choose_examples,
     draw_overlays,
+    figures_of,
     pixel_counts,
     selection,
     write_pixels,
@@ -81,10 +82,9 @@ class SegmentConfig:
         given = self.threshold
         if given != AUTO and (not isinstance(given, int | float) or not 0 < given < 1):
             raise ValueError(f"task.threshold: must be {AUTO} or lie between 0 and 1, got {given!r}")
-        if self.negatives_per_positive is not None and self.negatives_per_positive < 0:
-            raise ValueError(
-                f"task.negatives_per_positive: must be null or not negative, got {self.negatives_per_positive}"
-            )
+        ratio = self.negatives_per_positive
+        if ratio is not None and ratio < 0:
+            raise ValueError(f"task.negatives_per_positive: must be null or not negative, got {ratio}")
 
     @property
     def thresholds(self) -> Sequence[float]:
@@ -107,8 +107,6 @@ def main(cfg: DictConfig) -> float:
 
 def segment(args: Args, folder: Path, config_yaml: str) -> float:
     """Trains on the training part, selects on validation, tests once; returns the headline figure."""
-    from flvlp.metrics.segmentation import segmentation_figures
-
     task = args.task
     job = open_job("segment", args, folder, config_yaml, long_side=lambda given: task.side or given.image.crop)
     work = set_up(job, args)
@@ -116,30 +114,22 @@ def segment(args: Args, folder: Path, config_yaml: str) -> float:
     threshold = work.judge()["threshold"] if task.threshold == AUTO else task.thresholds[0]
     log.info("a pixel is predicted from probability %g on", threshold)
     counted = work.count("test", (threshold,))
-    figures = segmentation_figures(
-        counted.intersection[:, 0],
-        counted.truth,
-        counted.predicted[:, 0],
-        counted.side**2,
-        patients=job.patients(counted.positions),
-        draws=args.draws,
-    )
+    figures = figures_of(counted, job.patients(counted.positions), args.draws) | {"threshold": threshold}
     write_pixels(job, counted)
     examples = choose_examples(counted, args.pictures) if job.shows_images else []
     if examples:
-        rows = [row for _, row in examples]
-        draw_overlays(job, counted, examples, work.masks(counted.positions[rows], threshold))
-    mode = {"mode": task.model.encoder_mode, "decoder": task.model.decoder, "side": counted.side}
-    close_job(job, mode, HEADLINE, figures | {"threshold": threshold}, len(counted.positions))
+        positions = counted.positions[[row for _, row in examples]]
+        draw_overlays(job, counted, examples, work.masks(positions, threshold))
+    mode = {"mode": task.model.encoder_mode, "decoder": task.model.decoder, "side": work.side}
+    close_job(job, mode, HEADLINE, figures, len(counted.positions))
     return figures[HEADLINE]
 
 
 def set_up(job: Job, args: Args) -> "Work":
-    """Returns what is trained and tested, after what could stop it later has been checked.
+    """Returns the untrained model and its loaders.
 
     Raises:
-        ValueError: a data set with neither masks nor boxes, or a threshold that there is no validation part to choose
-            on.
+        ValueError: a threshold that there is no validation part to choose on, and what `set_input_size` raises.
     """
     import torch
 
@@ -149,7 +139,6 @@ def set_up(job: Job, args: Args) -> "Work":
     from flvlp.models.segmenter import Segmenter
 
     task, side = args.task, args.task.side or job.given.image.crop
-    plain = mask_dataset(job, args, side, is_training=False)
     if task.threshold == AUTO and not len(job.parts.get("validation", ())):
         raise ValueError(
             f"task.threshold: {AUTO} is chosen on validation, and {job.source.split_name} has no such part; give a "
@@ -166,21 +155,7 @@ def set_up(job: Job, args: Args) -> "Work":
     encoder = job.given.views.frontal
     encoder.set_input_size(side)
     torch.manual_seed(args.seed)  # the same untrained decoder whatever the encoders have drawn
-    return Work(job, args, Segmenter(encoder, task.model).to(job.device), loaders, plain)
-
-
-def mask_dataset(job: Job, args: Args, side: int, *, is_training: bool) -> "MaskDataset":
-    """Returns the pictures with their masks."""
-    from flvlp.data.pictures import MaskDataset
-
-    return MaskDataset(
-        job.source,
-        side,
-        seed=args.seed,
-        is_training=is_training,
-        on_error=args.dataset.on_error,
-        augment=args.task.augment,
-    )
+    return Work(job, args, Segmenter(encoder, task.model).to(job.device), loaders, side)
 
 
 @dataclass(frozen=True)
@@ -191,32 +166,32 @@ class Work:
         job, args: of the run.
         model: decoder on the frontal encoder, on its device.
         loaders: of this rank.
-        plain: all pictures without random changes.
+        side: of the pictures in pixels.
     """
 
     job: Job
     args: Args
     model: "Segmenter"
     loaders: "PictureLoaders"
-    plain: "MaskDataset"
+    side: int
 
     def train(self) -> None:
         """Trains the model and leaves it with the weights of the epoch that is best on validation."""
         from flvlp.engine.fit import Fit
         from flvlp.losses.segmentation import segmentation_loss
 
-        job, task, seed = self.job, self.args.task, self.args.seed
+        job, task = self.job, self.args.task
 
         def criterion(model: "nn.Module", batch: "MaskedPictures") -> "tuple[Tensor, Tensor]":
             loss = segmentation_loss(model(batch.frontal), batch.masks, batch.is_valid, task.loss)
             return loss, batch.is_valid.sum()
 
-        positions = balanced(job.source, job.parts["train"], task.negatives_per_positive, seed)
-        dataset = mask_dataset(job, self.args, self.plain.side, is_training=True)
-        batches, sampler = self.loaders.training(dataset, positions, task.fit.accumulate)
+        dataset = self._dataset(is_training=True)
+        positions = balanced(job.source, job.parts["train"], task.negatives_per_positive, self.args.seed)
+        batches, sampler = self.loaders.training(dataset, positions, task.fit.accumulate, task.fit.min_steps_per_epoch)
         judge = self.judge if len(job.parts.get("validation", ())) else None
         fit = Fit(self.model, criterion, task.fit, sampler.steps)
-        fit.run(batches, sampler, judge, metric=HEADLINE, run_log=job.run_log)
+        fit.run(batches, sampler, judge, metric=HEADLINE, run_log=job.run_log, seed=self.args.seed)
 
     def judge(self) -> dict[str, float]:
         """Returns the validation figures of the model as it is now."""
@@ -228,7 +203,7 @@ class Work:
         positions, rows = self._predict(
             self.job.parts[part], lambda batch, logits: pixel_counts(logits, batch.masks, thresholds)
         )
-        return Counted(positions, **{name: values.numpy() for name, values in rows.items()}, side=self.plain.side)
+        return Counted(positions, **{name: values.numpy() for name, values in rows.items()}, side=self.side)
 
     def masks(self, positions: np.ndarray, threshold: float) -> "dict[str, Tensor]":
         """Returns the pictures at `positions` (n,) with their masks, in that order, as `draw_overlays` takes them."""
@@ -242,6 +217,18 @@ class Work:
         )
         return {name: values[np.searchsorted(ascending, positions)] for name, values in rows.items()}
 
+    def _dataset(self, *, is_training: bool) -> "MaskDataset":
+        from flvlp.data.pictures import MaskDataset
+
+        return MaskDataset(
+            self.job.source,
+            self.side,
+            seed=self.args.seed,
+            is_training=is_training,
+            on_error=self.args.dataset.on_error,
+            augment=self.args.task.augment,
+        )
+
     def _predict(
         self, positions: np.ndarray, outputs: "Callable[[MaskedPictures, Tensor], dict[str, Tensor]]"
     ) -> "tuple[np.ndarray, dict[str, Tensor]]":
@@ -251,7 +238,7 @@ class Work:
         self.model.eval()
         found, rows = predict(
             lambda batch: outputs(batch, self.model(batch.frontal)),
-            self.loaders.evaluation(self.plain, positions),
+            self.loaders.evaluation(self._dataset(is_training=False), positions),
             self.job.device,
             autocast_dtype(self.args.task.fit.precision, self.job.device),
         )

@@ -2,6 +2,7 @@
 
 import logging
 import math
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -71,15 +72,24 @@ def pixel_counts(logits: "Tensor", masks: "Tensor", thresholds: Sequence[float])
 def selection(counted: Counted, thresholds: Sequence[float]) -> dict[str, float]:
     """Returns the validation figures at the threshold of the highest `dice_positives`, and that threshold.
 
-    Figures that are not defined are left out: all but `dice_all` where no picture has a mask.
+    Where no picture has a mask it is the middle threshold. Figures that are not defined are left out.
     """
     from flvlp.metrics.segmentation import overlaps
 
     columns = zip(counted.intersection.T, counted.predicted.T, strict=True)
     figures = [overlaps(both, counted.truth, predicted, counted.side**2) for both, predicted in columns]
-    best = int(np.argmax([np.nan_to_num(one[HEADLINE], nan=-1.0) for one in figures]))
+    values = np.array([one[HEADLINE] for one in figures])
+    best = len(thresholds) // 2 if np.isnan(values).any() else int(values.argmax())
     chosen = figures[best] | {"threshold": thresholds[best]}
     return {name: value for name, value in chosen.items() if not math.isnan(value)}
+
+
+def figures_of(counted: Counted, patients: Sequence[str], draws: int) -> dict[str, float]:
+    """Returns all figures of a part that was counted at one threshold: n patient ids, `draws` of the bootstrap."""
+    from flvlp.metrics.segmentation import segmentation_figures
+
+    both, predicted = counted.intersection[:, 0], counted.predicted[:, 0]
+    return segmentation_figures(both, counted.truth, predicted, counted.side**2, patients=patients, draws=draws)
 
 
 def balanced(
@@ -102,8 +112,8 @@ def balanced(
     positives, negatives = positions[is_positive], positions[~is_positive]
     if not len(positives):
         raise ValueError(
-            f"dataset.split: none of the {len(positions)} pictures to train on has a mask; take another split, a larger "
-            "label_fraction, or a larger stand-in (dataset.standin_studies)"
+            f"dataset.split: none of the {len(positions)} pictures to train on has a mask; take another split, a "
+            "larger label_fraction, or a larger stand-in (dataset.standin_studies)"
         )
     if negatives_per_positive is not None:
         drawn = np.random.default_rng(seed).permutation(negatives)
@@ -136,10 +146,14 @@ def write_pixels(job: Job, counted: Counted) -> None:
 
 
 def choose_examples(counted: Counted, count: int) -> list[tuple[str, int]]:
-    """Chooses pictures to look at, in turn: best, middling and worst Dice, false alarms by size, and the first ones.
+    """Chooses pictures to look at, in turn: best, middle and worst Dice, false alarms by size, and the first ones.
+
+    Args:
+        counted: at one threshold.
+        count: of all, fewer where there are not enough.
 
     Returns:
-        Up to `count` pairs of kind, one of `KINDS`, and row in `counted`; no row twice.
+        Name and row of each, no row twice; a name is one of `KINDS` and a number from 1 on.
     """
     from flvlp.metrics.segmentation import dice_per_image
 
@@ -149,30 +163,26 @@ def choose_examples(counted: Counted, count: int) -> list[tuple[str, int]]:
     by_dice = positives[np.argsort(-dice[positives], kind="stable")]
     middle = np.argsort(np.abs(np.arange(len(by_dice)) - (len(by_dice) - 1) / 2), kind="stable")
     alarms = np.flatnonzero((counted.truth == 0) & (predicted > 0))
-    rows = (
-        by_dice,
-        by_dice[middle],
-        by_dice[::-1],
-        alarms[np.argsort(-predicted[alarms], kind="stable")],
-        np.arange(len(dice)),
-    )
-    queues = [(kind, iter(some.tolist())) for kind, some in zip(KINDS, rows, strict=True)]
+    alarms = alarms[np.argsort(-predicted[alarms], kind="stable")]
+    rows = (by_dice, by_dice[middle], by_dice[::-1], alarms, np.arange(len(dice)))
+    orders = {kind: some.tolist() for kind, some in zip(KINDS, rows, strict=True)}
     chosen: dict[int, str] = {}
-    while queues and len(chosen) < count:
-        kind, queue = queues.pop(0)
-        row = next((row for row in queue if row not in chosen), None)
-        if row is not None:
-            chosen[row] = kind
-            queues.append((kind, queue))
-    return [(kind, row) for row, kind in chosen.items()]
+    number = 0
+    while len(chosen) < min(count, len(dice)):
+        number += 1
+        for kind, order in orders.items():
+            new = next((row for row in order if row not in chosen), None)
+            if new is not None and len(chosen) < count:
+                chosen[new] = f"{kind}_{number}"
+    return [(name, row) for row, name in chosen.items()]
 
 
 def draw_overlays(job: Job, counted: Counted, examples: Sequence[tuple[str, int]], drawn: "dict[str, Tensor]") -> None:
-    """Writes the examples to `overlays/` and TensorBoard, on rank 0.
+    """Writes examples to `overlays/` and TensorBoard, on rank 0.
 
     Args:
         job: the run, which may show pictures.
-        counted: of the part, at one threshold.
+        counted: of the part.
         examples: of `choose_examples`.
         drawn: `picture` (n, 1, S, S) uint8, `truth` and `predicted` (n, 1, S, S) bool, in the order of the examples.
     """
@@ -180,11 +190,9 @@ def draw_overlays(job: Job, counted: Counted, examples: Sequence[tuple[str, int]
 
     if not distributed.is_main():
         return
-    names = named(job, [int(counted.positions[row]) for _, row in examples])
-    for number, ((kind, row), name) in enumerate(zip(examples, names, strict=True)):
+    studies = named(job, [int(counted.positions[row]) for _, row in examples])
+    for number, ((name, _), study) in enumerate(zip(examples, studies, strict=True)):
         panels = overlay(*(drawn[part][number] for part in ("picture", "truth", "predicted")))
-        file = f"{number}_{kind}"
-        save_png(job.folder / "overlays" / f"{file}.png", panels)
-        job.run_log.picture(f"overlays/{file}", panels, 0)
-        pixels = counted.truth[row], counted.predicted[row, 0], counted.intersection[row, 0]
-        log.info("overlays/%s.png: %s, %d true pixels, %d predicted, %d in both", file, name, *pixels)
+        file_name = re.sub(r"[^\w.-]", "_", study)
+        save_png(job.folder / "overlays" / f"{name}-{file_name}.png", panels)
+        job.run_log.picture(f"overlays/{name}", panels, 0)

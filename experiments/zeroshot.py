@@ -78,12 +78,17 @@ def zeroshot(args: Args, folder: Path, config_yaml: str) -> float:
     from flvlp import distributed
     from flvlp.metrics.classification import best_thresholds
 
+    if args.label_fraction != 1:
+        raise ValueError(
+            f"label_fraction: {args.label_fraction}, and zero-shot classification trains on nothing; leave 1"
+        )
+
     def texts(source: "StudySource") -> list[str]:
         names = source.labels.names if source.labels else ()
         return [text for one in expand(args.prompts, names, 0, args.seed) for text in (*one.positive, *one.negative)]
 
     job = open_job("zeroshot", args, folder, config_yaml, long_side=lambda given: given.image.resize, texts=texts)
-    labels = job.labels("zero-shot classification")
+    labels = of_pool(job, job.labels("zero-shot classification"))
     view = choose_view(job, args.task.view)
     job.keep_view(view)
     encoded = encode(job, args, view)
@@ -110,6 +115,22 @@ def zeroshot(args: Args, folder: Path, config_yaml: str) -> float:
     return figures[headline(labels)]
 
 
+def of_pool(job: Job, labels: "Labels") -> "Labels":
+    """Returns the labels that are judged: on a pool by class (`chexpert/5x200`) its classes, one a study."""
+    from flvlp.data.splits.pools import pool_classes
+    from flvlp.data.studies import Labels
+
+    classes = pool_classes(job.args.dataset.split)
+    if not classes:
+        return labels
+    values = np.full((len(labels.values), len(classes)), np.nan, dtype=np.float32)
+    tested = job.parts["test"]
+    columns = np.array([labels.names.index(name) for name in classes])
+    values[tested] = labels.values[tested][:, columns]
+    job.parts.pop("validation", None)
+    return Labels(classes, values, is_exclusive=True)
+
+
 def choose_view(job: Job, wanted: str) -> str:
     """Returns the view whose feature is compared.
 
@@ -126,22 +147,14 @@ def choose_view(job: Job, wanted: str) -> str:
 
 def encode(job: Job, args: Args, view: str) -> "dict[str, tuple[np.ndarray, Tensor]]":
     """Returns positions (n,) and image features (n, D) of the validation and test part."""
-    from flvlp import distributed
-    from flvlp.data.loaders import PictureLoaders
     from flvlp.data.pictures import CollateLabels, ViewDataset
     from flvlp.engine.optim import autocast_dtype
     from flvlp.engine.predict import predict
     from flvlp.models.classifier import frozen_features
 
     labels = job.source.labels
-    loaders = PictureLoaders(
-        CollateLabels(job.given.image.crop, len(labels.names) if labels else 0),
-        seed=args.seed,
-        batch_size=args.task.batch_size,
-        num_workers=args.task.num_workers,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-    )
+    collate = CollateLabels(job.given.image.crop, len(labels.names) if labels else 0)
+    loaders = job.loaders(collate, args.task.batch_size, args.task.num_workers)
     dataset = ViewDataset(
         job.source,
         job.given.image,
@@ -174,10 +187,10 @@ def score(job: Job, args: Args, labels: "Labels", images: "Tensor", prompts: tup
         return given.encode_reports(list(sentences)).report.float().cpu() if sentences else images[:0]
 
     sides = [PromptFeatures(features(one.positive), features(one.negative)) for one in prompts]
-    how: dict[str, Any] = {"temperature": config.temperature, "standardise": config.standardise}
+    how: dict[str, Any] = {"reduce": config.reduce, "standardise": config.standardise}
     if labels.is_exclusive:
-        return exclusive_scores(images, sides, reduce=config.reduce, **how).numpy()
-    return class_scores(images, sides, config.scheme, reduce=config.reduce, **how).numpy()
+        return exclusive_scores(images, sides, temperature=config.temperature, **how).numpy()
+    return class_scores(images, sides, config.scheme, **how).numpy()
 
 
 def spread(labels: "Labels", positions: np.ndarray, scored: list[np.ndarray], figure: str) -> dict[str, float]:

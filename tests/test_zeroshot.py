@@ -45,17 +45,12 @@ def cosine(image: list[float], texts: list[list[float]], reduce: str) -> float:
 @pytest.mark.parametrize(("scheme", "reduce"), ALL)
 def test_a_score_is_that_of_the_definition(scheme: str, reduce: str, seed: int) -> None:
     images, prompts = drawn(seed)
-    scores = class_scores(images, prompts, scheme, reduce=reduce, temperature=0.2)
+    scores = class_scores(images, prompts, scheme, reduce=reduce)
     assert scores.shape == (len(images), len(prompts))
     for row, image in enumerate(images.tolist()):
         for column, one in enumerate(prompts):
             positive, negative = (cosine(image, side.tolist(), reduce) for side in (one.positive, one.negative))
-            for_it, against = math.exp(positive / 0.2), math.exp(negative / 0.2)
-            wanted = {
-                "pair_softmax": for_it / (for_it + against),
-                "difference": positive - negative,
-                "positive_only": positive,
-            }[scheme]
+            wanted = {"difference": positive - negative, "positive_only": positive}[scheme]
             assert float(scores[row, column]) == pytest.approx(wanted, rel=1e-4, abs=1e-5)
 
 
@@ -74,8 +69,8 @@ def test_exclusive_scores_are_the_softmax_of_the_positive_cosines(reduce: str, s
 def test_an_image_on_the_positive_and_opposite_to_the_negative_scores_the_most() -> None:
     image = torch.tensor([[0.0, 5.0]])
     prompts = [PromptFeatures(torch.tensor([[0.0, 1.0]]), torch.tensor([[0.0, -2.0]]))]
-    found = {scheme: float(class_scores(image, prompts, scheme, reduce="mean", temperature=1)) for scheme in SCHEMES}
-    assert found == pytest.approx({"difference": 2, "positive_only": 1, "pair_softmax": 1 / (1 + math.exp(-2))})
+    found = {scheme: float(class_scores(image, prompts, scheme, reduce="mean")) for scheme in SCHEMES}
+    assert found == pytest.approx({"difference": 2, "positive_only": 1})
 
 
 def test_the_mean_is_of_directions_and_the_max_of_the_nearest_prompt() -> None:
@@ -95,16 +90,6 @@ def test_order_number_of_other_images_and_scale_change_no_score(scheme: str, red
     torch.testing.assert_close(class_scores(images[:1], prompts, scheme, reduce=reduce), scores[:1])
     turned = [PromptFeatures(7 * one.positive.flip(0), one.negative.flip(0) / 9) for one in prompts[::-1]]
     torch.testing.assert_close(class_scores(1e4 * images, turned, scheme, reduce=reduce), scores.flip(1))
-
-
-@pytest.mark.parametrize("seed", SEEDS)
-def test_pair_softmax_ranks_the_images_of_a_class_as_difference_does(seed: int) -> None:
-    images, prompts = drawn(seed)
-    pair, difference = (
-        class_scores(images, prompts, scheme, reduce="max") for scheme in ("pair_softmax", "difference")
-    )
-    assert torch.equal(pair.argsort(dim=0), difference.argsort(dim=0))
-    assert ((pair >= 0) & (pair <= 1)).all()
 
 
 @pytest.mark.parametrize("scheme", SCHEMES)
@@ -146,9 +131,8 @@ def test_only_positive_only_does_without_negative_prompts() -> None:
     prompts[1] = PromptFeatures(prompts[1].positive, prompts[1].negative[:0])
     assert class_scores(images, prompts, "positive_only", reduce="mean").isfinite().all()
     assert exclusive_scores(images, prompts, reduce="mean").isfinite().all()
-    for scheme in ("pair_softmax", "difference"):
-        with pytest.raises(ValueError, match=r"no negative prompt .* positions \[1\].*positive_only"):
-            class_scores(images, prompts, scheme, reduce="mean")
+    with pytest.raises(ValueError, match=r"no negative prompt .* positions \[1\].*positive_only"):
+        class_scores(images, prompts, "difference", reduce="mean")
 
 
 def test_a_wrong_choice_lists_the_right_ones() -> None:

@@ -4,6 +4,7 @@ import hashlib
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import torch
 from torch import nn
@@ -28,6 +29,7 @@ class GivenEncoders:
         image: sizes of the pictures they take.
         sha256: of their weights.
         loaded: with text encoder and fused image side; None for a trunk of timm.
+        folder: of saved encoders.
     """
 
     name: str
@@ -35,6 +37,16 @@ class GivenEncoders:
     image: ImageConfig
     sha256: str
     loaded: LoadedEncoders | None = None
+    folder: Path | None = None
+
+    def describe(self) -> dict[str, Any]:
+        """Returns what they are made of: rows of other trunks or picture sizes are no comparison."""
+        config = self.views.config
+        trunks = {
+            view: {"backbone": one.backbone, "norm": one.norm, "weights": _origin(one.weights)}
+            for view, one in (("frontal", config.frontal), ("lateral", config.lateral))
+        }
+        return {**trunks, "resize": self.image.resize, "crop": self.image.crop}
 
     @property
     def with_text(self) -> LoadedEncoders:
@@ -90,7 +102,7 @@ def find_encoders(
     file = folder / "encoders.safetensors"
     file = file if file.is_file() else folder / "encoders" / "encoders.safetensors"
     digest = hashlib.sha256(file.read_bytes()).hexdigest()
-    return GivenEncoders(_shown(folder), loaded.encoders, loaded.image, digest, loaded)
+    return GivenEncoders(_shown(folder), loaded.encoders, loaded.image, digest, loaded, file.parent)
 
 
 def _shown(folder: Path) -> str:
@@ -140,6 +152,11 @@ def _of_timm(wanted: str, config: EncoderConfig, weights: str, seed: int) -> Giv
 def _untrained_norm(norm: str) -> str:
     """Returns the norm of a trunk without weights: statistics that were never taken normalise nothing."""
     return "group" if norm == "frozen_batch" else norm
+
+
+def _origin(weights: str) -> str:
+    """Returns where a trunk's weights came from; of a file its name."""
+    return weights if weights in ("pretrained", "random") else Path(weights).name
 
 
 def _digest(module: nn.Module) -> str:

@@ -32,22 +32,19 @@ def class_scores(
     scheme: str,
     *,
     reduce: str,
-    temperature: float = 0.1,
     standardise: bool = False,
 ) -> Tensor:
     """Computes a score for each class on its own; an image may have none, one or several of them.
 
-    Each side is first reduced to one cosine a class, and then the sides are joined. `pair_softmax` grows with
-    `difference`, so both rank the images of a class alike; the first is a probability.
+    Each side is first reduced to one cosine a class, and then the sides are joined. The softmax over the pair, as
+    CheXzero has it, rises with their difference at any temperature: the same ranking, so it is not offered.
 
     Args:
         images: (N, D), any scale.
         prompts: of C classes.
-        scheme: `pair_softmax`: probability in [0, 1] of the positive of the two cosines; `difference`: positive minus
-            negative cosine, in [-2, 2]; `positive_only`: positive cosine, in [-1, 1].
+        scheme: `difference`: positive minus negative cosine, in [-2, 2]; `positive_only`: positive cosine, in [-1, 1].
         reduce: `mean` averages the normalised features of a side and normalises the mean (an ensemble); `max` takes the
             cosine of the nearest prompt.
-        temperature: of `pair_softmax`.
         standardise: True subtracts each class's mean over the N images and divides by the deviation. Transductive: the
             score of an image depends on the others (GLoRIA does so on the test images). It ranks the images of a class
             as before.
@@ -58,16 +55,12 @@ def class_scores(
     Raises:
         ValueError: unknown scheme or reduction; a class without the prompts that the scheme needs.
     """
-    if scheme not in ("pair_softmax", "difference", "positive_only"):
-        raise ValueError(
-            f"class_scores: unknown scheme {scheme!r}; choose one of: pair_softmax, difference, positive_only"
-        )
+    if scheme not in ("difference", "positive_only"):
+        raise ValueError(f"class_scores: unknown scheme {scheme!r}; choose one of: difference, positive_only")
     with torch.autocast(images.device.type, enabled=False):
         scores = _similarities(images, [one.positive for one in prompts], reduce, "positive")
         if scheme != "positive_only":
             scores = scores - _similarities(images, [one.negative for one in prompts], reduce, "negative")
-        if scheme == "pair_softmax":
-            scores = torch.sigmoid(scores / temperature)  # the softmax over two
         return _standardised(scores) if standardise else scores
 
 

@@ -212,7 +212,7 @@ def test_a_draw_that_the_set_has_not_fails(draw: int) -> None:
 @pytest.mark.parametrize(
     ("override", "part"),
     [
-        ("prompts.scheme=ratio", "pair_softmax, difference, positive_only"),
+        ("prompts.scheme=ratio", "difference, positive_only"),
         ("prompts.reduce=median", "mean, max"),
         ("prompts.positive=[]", "prompts.positive"),
         ("prompts.negative=[]", "prompts.scheme=positive_only"),

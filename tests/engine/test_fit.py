@@ -78,19 +78,20 @@ def test_ranks_that_judge_apart_stop_together_as_rank_0_says(rank_results: list[
     assert torch.equal(found[0][2], found[1][2]), "the ranks went back to different weights"
 
 
-def test_the_weights_of_the_best_epoch_are_kept_not_the_last_and_of_equal_ones_the_first() -> None:
+def test_the_weights_of_the_best_epoch_are_kept_and_of_equal_ones_the_last() -> None:
     course = fit_epochs([0.1, 0.5, 0.2, 0.5, 0.3])
-    assert (course.fitted.best_epoch, course.fitted.epochs, course.fitted.best) == (2, 5, 0.5)
-    assert torch.equal(course.model.head.weight, course.weights[1])
-    assert not torch.equal(course.weights[1], course.weights[4]), "the weights do not move: the test shows nothing"
+    assert (course.fitted.best_epoch, course.fitted.epochs, course.fitted.best) == (4, 5, 0.5)
+    assert torch.equal(course.model.head.weight, course.weights[3])
+    assert not torch.equal(course.weights[3], course.weights[4]), "the weights do not move: the test shows nothing"
     assert not course.model.training
 
 
 @pytest.mark.parametrize(
     ("patience", "values", "epochs"),
     [
-        (2, [0.5, 0.4, 0.5, 0.9], 3),
-        (1, [0.5, 0.6, 0.6, 0.9], 3),
+        (2, [0.5, 0.4, 0.3, 0.9], 3),
+        (1, [0.5, 0.6, 0.4, 0.9], 3),
+        (2, [0.0, 0.0, 0.0, 0.0, 0.3], 5),
         (2, [0.5, 0.4, 0.6, 0.4, 0.4, 0.9], 5),
         (0, [0.5, 0.4, 0.3, 0.2], 4),
         (9, [0.5, 0.4, 0.3, 0.2], 4),

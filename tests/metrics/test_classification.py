@@ -6,14 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 
-from flvlp.metrics.classification import (
-    auroc,
-    average_precision,
-    best_thresholds,
-    macro_f1,
-    multiclass_accuracy,
-    weighted_auroc,
-)
+from flvlp.metrics.classification import auroc, average_precision, best_thresholds, weighted_auroc
+from flvlp.metrics.exclusive import macro_f1, multiclass_accuracy
 
 SEEDS = range(20)
 

@@ -133,11 +133,12 @@ class PictureLoaders:
     world_size: int
 
     def training(
-        self, dataset: PictureDataset, positions: np.ndarray, accumulate: int
+        self, dataset: PictureDataset, positions: np.ndarray, accumulate: int, min_steps: int = 0
     ) -> tuple[DataLoader[Any], EpochSampler]:
         """Returns the loader of the training studies at `positions` (n,), and its sampler (`start` it first).
 
-        Every study is seen in an epoch; the last step is filled up from its beginning.
+        Every study is seen in an epoch, which has at least `min_steps` steps; the last one is filled up from its
+        beginning.
         """
         sampler = EpochSampler(
             positions,
@@ -147,6 +148,7 @@ class PictureLoaders:
             rank=self.rank,
             world_size=self.world_size,
             fills_last=True,
+            min_steps=min_steps,
         )
         return self._loader(dataset, sampler, keeps_workers=self.num_workers > 0), sampler
 

@@ -136,7 +136,7 @@ class MaskDataset(PictureDataset):
         mask = np.zeros((self.side, self.side), dtype=bool)
         boxes = fit_boxes(self.source.boxes.of(index)[0], shape[0], shape[1], self.side)
         for left, top, right, bottom in boxes.round().astype(int):
-            mask[top:bottom, left:right] = True
+            mask[top : max(bottom, top + 1), left : max(right, left + 1)] = True
         return mask
 
 

@@ -15,7 +15,7 @@ import numpy as np
 
 from flvlp.data.config import check_choice
 
-SCHEMES = ("pair_softmax", "difference", "positive_only")
+SCHEMES = ("difference", "positive_only")
 REDUCTIONS = ("mean", "max")
 
 _SLOT = re.compile(r"\{(\w*)\}")
@@ -56,9 +56,9 @@ class PromptsConfig:
             the templates need other words of it.
         sample: prompts that are drawn of each side; 0 takes all.
         draws: how often they are drawn; a result is the mean over the draws with its standard deviation.
-        scheme: `pair_softmax`, `difference` or `positive_only`.
+        scheme: `difference` or `positive_only`.
         reduce: `mean` (of the prompts' features) or `max` (of their similarities).
-        temperature: of the softmax; no ranking of images depends on it.
+        temperature: of the softmax over exclusive classes; which class is the best does not depend on it.
         standardise: True z-scores each class over the images that are scored. That is transductive: the score of an
             image depends on the other test images.
     """

@@ -10,7 +10,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
     """Gives a rank its studies of an epoch: one global permutation of (seed, epoch).
 
     The short tail is dropped, or with `fills_last` filled up from the beginning of the permutation, so that a set
-    smaller than a step can be trained on and every study is seen.
+    smaller than a step can be trained on and every study is seen; `min_steps` repeats it until so many steps are full.
 
     Micro-batch m of the epoch takes the slice [m W B, (m + 1) W B) of the permutation, rank r its r-th B studies; an
     optimiser step is `accumulate` micro-batches. Every rank has the same number of micro-batches.
@@ -26,6 +26,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         rank: int = 0,
         world_size: int = 1,
         fills_last: bool = False,
+        min_steps: int = 0,
     ) -> None:
         """Args as named.
 
@@ -38,7 +39,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
             ValueError: fewer studies than one step takes.
         """
         per_step = batch_size * accumulate * world_size
-        self.steps = -(-len(positions) // per_step) if fills_last else len(positions) // per_step
+        self.steps = max(-(-len(positions) // per_step), min_steps) if fills_last else len(positions) // per_step
         if self.steps == 0:
             raise ValueError(
                 f"EpochSampler: {len(positions)} training studies do not fill one step of {per_step} (batch_size "

@@ -39,7 +39,7 @@ class Labels:
     Attributes:
         names: the C classes.
         values: (N, C) float32: 1, 0, or NaN where it is not known; losses and metrics leave NaN out.
-        is_exclusive: every study is of exactly one class (COVIDx), so that accuracy is by the best of them.
+        is_exclusive: every study is of exactly one class (COVIDx), or all its labels are missing.
     """
 
     names: tuple[str, ...]
@@ -54,7 +54,8 @@ class Labels:
             )
         if not np.isin(self.values[~np.isnan(self.values)], (0, 1)).all():
             raise ValueError("Labels: a value is neither 0, 1 nor NaN; apply the uncertain policy first")
-        if self.is_exclusive and not (self.values.sum(axis=1) == 1).all():
+        is_unknown = np.isnan(self.values).all(axis=1)
+        if self.is_exclusive and not (is_unknown | (self.values.sum(axis=1) == 1)).all():
             raise ValueError("Labels: exclusive classes, and a study has none of them, or several; each has one")
 
 

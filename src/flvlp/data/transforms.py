@@ -29,6 +29,8 @@ def fit_square(image: np.ndarray, side: int) -> np.ndarray:
 def fit_mask(mask: np.ndarray, side: int) -> np.ndarray:
     """Brings a mask to the square of its picture (`fit_square`); a pixel more than half inside is inside.
 
+    A thin mask does not vanish: where no pixel is half inside, those that are most inside are.
+
     Args:
         mask: (H, W) bool that covers a picture of the same proportions, at any scale.
         side: pixels.
@@ -36,7 +38,8 @@ def fit_mask(mask: np.ndarray, side: int) -> np.ndarray:
     Returns:
         (side, side) bool.
     """
-    return fit_square(mask.astype(np.uint8) * 255, side) > 127
+    inside = fit_square(mask.astype(np.uint8) * 255, side)
+    return inside >= min(128, max(1, int(inside.max())))
 
 
 def fit_boxes(boxes: np.ndarray, height: int, width: int, side: int) -> np.ndarray:

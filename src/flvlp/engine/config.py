@@ -82,6 +82,8 @@ class FitConfig:
         batch_size: B, per rank and micro-batch; accumulate: micro-batches per optimiser step.
         lr: of what is new (head, decoder); the encoder's factor is in `task.model`.
         warmup_epochs, warmup_start, weight_decay, betas, clip, precision, num_workers: as in `EngineConfig`.
+        min_steps: optimiser steps of the whole schedule at least; with few training studies an epoch sees them several
+            times, or a small `label_fraction` would measure how few steps were taken.
         max_steps: stop after this many optimiser steps; null for no limit.
     """
 
@@ -97,7 +99,13 @@ class FitConfig:
     clip: float = 1.0
     precision: str = "auto"
     num_workers: int = 2
+    min_steps: int = 0
     max_steps: int | None = None
+
+    @property
+    def min_steps_per_epoch(self) -> int:
+        """Optimiser steps of an epoch at least."""
+        return -(-self.min_steps // self.epochs)
 
     def __post_init__(self) -> None:
         if self.precision not in PRECISIONS:
@@ -110,7 +118,7 @@ class FitConfig:
         for key in ("lr", "clip"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"task.fit.{key}: must be positive, got {getattr(self, key)}")
-        for key in ("patience", "num_workers", "warmup_epochs", "weight_decay"):
+        for key in ("patience", "num_workers", "warmup_epochs", "weight_decay", "min_steps"):
             if getattr(self, key) < 0:
                 raise ValueError(f"task.fit.{key}: must not be negative, got {getattr(self, key)}")
         if self.max_steps is not None and self.max_steps < 1:

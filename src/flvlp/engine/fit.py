@@ -55,11 +55,25 @@ class Fitted:
     best: float
 
 
+def _refuse_own_statistics(model: nn.Module) -> None:
+    """Raises `ValueError` where ranks would train different models: statistics of BatchNorm are not sent."""
+    if distributed.world_size() == 1:
+        return
+    for name, module in model.named_modules():
+        is_batch_norm = isinstance(module, nn.modules.batchnorm._BatchNorm) and not isinstance(module, nn.SyncBatchNorm)
+        if is_batch_norm and module.training and module.track_running_stats:
+            raise ValueError(
+                f"fit: {name} is a BatchNorm that every process would give statistics of its own; pre-train with "
+                "encoder.<view>.norm=group, frozen_batch or sync_batch, freeze the encoder, or use one process"
+            )
+
+
 class Fit:
     """Trains one model; `run` does it all."""
 
     def __init__(self, model: TrainableModel, criterion: Criterion, config: FitConfig, steps_per_epoch: int) -> None:
         """Args as named; the model stands on its device and names its parameter groups."""
+        _refuse_own_statistics(model.train())
         self.bare_model, self.model = model, distributed.wrap(model)
         self.criterion, self.config = criterion, config
         self.device = next(model.parameters()).device
@@ -109,7 +123,7 @@ class Fit:
                 bar.update()
                 if judge is None:
                     continue
-                if value > best:
+                if value >= best:  # of equal epochs the last: a figure that still lies at its floor says nothing yet
                     best, best_epoch = value, epoch
                     kept = {key: tensor.detach().clone() for key, tensor in self.bare_model.state_dict().items()}
                 elif best_epoch and self.config.patience and epoch - best_epoch >= self.config.patience:

@@ -123,7 +123,7 @@ class RunLog:
             self.writer.add_scalar(f"{part}/{key}", value, step)
 
     def picture(self, name: str, picture: torch.Tensor, step: int) -> None:
-        """Records a picture (1, H, W) uint8."""
+        """Records a picture (1, H, W) or (3, H, W) uint8."""
         if self.writer is not None:
             self.writer.add_image(name, picture, step)
 

@@ -5,19 +5,8 @@ from collections.abc import Sequence
 import numpy as np
 
 from flvlp.metrics.bootstrap import DRAWS, bootstrap, interval, known_mean
-from flvlp.metrics.classification import (
-    auroc,
-    average_precision,
-    check_scores,
-    check_targets,
-    confusion,
-    hard,
-    has_both,
-    macro_f1,
-    multiclass_accuracy,
-    occurring_f1,
-    weighted_auroc,
-)
+from flvlp.metrics.classification import auroc, average_precision, check_scores, confusion, has_both, weighted_auroc
+from flvlp.metrics.exclusive import check_targets, hard, macro_f1, multiclass_accuracy, multiclass_mcc, occurring_f1
 
 
 def findings_figures(
@@ -136,8 +125,8 @@ def exclusive_figures(
 
     Returns:
         `accuracy`, `macro_f1` (over the classes that occur) and `macro_auroc` (one against the rest, over the classes
-        that have both), each with `_low` and `_high`; `auroc/<name>`, `f1/<name>`, `sensitivity/<name>`; `images`,
-        `classes_averaged` (by `macro_auroc`) and `positives/<name>` (counts).
+        that have both), each with `_low` and `_high`; `mcc`; `auroc/<name>`, `f1/<name>`, `sensitivity/<name>`;
+        `images`, `classes_averaged` (by `macro_auroc`) and `positives/<name>` (counts).
 
     Raises:
         ValueError: no study, shapes that do not fit, a target outside [0, C), or a score that is no number.
@@ -159,7 +148,8 @@ def exclusive_figures(
     figures = interval(multiclass_accuracy(targets, scores), drawn[:, 0]).named("accuracy")
     figures |= interval(macro_f1(targets, scores), drawn[:, 1]).named("macro_f1")
     figures |= interval(float(known_mean(areas)), drawn[:, 2]).named("macro_auroc")
-    figures |= {"images": float(len(targets)), "classes_averaged": float(has_both(labels).sum())}
+    figures |= {"mcc": multiclass_mcc(targets, scores), "images": float(len(targets))}
+    figures["classes_averaged"] = float(has_both(labels).sum())
     of_class = {"auroc": areas, "f1": occurring_f1(counts), "sensitivity": counts.sensitivity()}
     of_class["positives"] = labels.sum(axis=0)
     for figure, values in of_class.items():

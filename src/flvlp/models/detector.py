@@ -50,8 +50,8 @@ class Detector(TrainableModel):
     encoder has BatchNorm and is trained).
 
     torchvision spreads the anchors of a level evenly over the picture. Where 32 does not divide its side, the coarsest
-    map of a convolutional trunk reaches beyond the picture, and its anchors lie up to a cell away from their features:
-    a constant that the heads learn.
+    map of a convolutional trunk reaches beyond the picture, and its anchors lie up to a cell away from their features
+    (at 112 px; not at 224 or 256, nor with the tiny trunk, whose maps are resized to the picture).
     """
 
     def __init__(self, encoder: ImageEncoder, classes: int, config: DetectorConfig) -> None:

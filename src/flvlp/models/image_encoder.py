@@ -45,7 +45,8 @@ class ImageEncoder(TrunkEncoder):
         self.register_buffer("mean", torch.tensor(data["mean"]).view(1, -1, 1, 1) * 255, persistent=False)
         self.register_buffer("std", torch.tensor(data["std"]).view(1, -1, 1, 1) * 255, persistent=False)
         self.prefix_tokens = int(getattr(trunk, "num_prefix_tokens", 0))
-        self.has_class_token = bool(getattr(trunk, "has_class_token", self.prefix_tokens > 0))
+        # A trunk that was trained to be averaged (BEiT, EVA) has a class token that says nothing.
+        self.has_class_token = self.prefix_tokens > 0 and getattr(trunk, "global_pool", "token") in ("token", "")
         self.is_channel_last = getattr(trunk, "output_fmt", "NCHW") == "NHWC"
         self.backbone, self.side = config.backbone, crop
         self.grid = self._find_grid()
@@ -97,10 +98,17 @@ class ImageEncoder(TrunkEncoder):
             side: pixels.
 
         Raises:
-            ValueError: a trunk whose parameters depend on its input size and that cannot change it.
+            ValueError: a trunk whose parameters depend on its input size and that cannot change it, or a side that its
+                patches do not fill.
         """
         if side == self.side:
             return
+        patch = getattr(getattr(self.trunk, "patch_embed", None), "patch_size", (1, 1))[0]
+        if side % patch:
+            raise ValueError(
+                f"ImageEncoder.set_input_size: {side} px are not filled by patches of {patch} px ({self.backbone}); "
+                f"take {side - side % patch} or {side - side % patch + patch}"
+            )
         if hasattr(self.trunk, "set_input_size"):
             self.trunk.set_input_size(img_size=(side, side))
         elif self.trunk.pretrained_cfg.get("fixed_input_size"):
@@ -140,9 +148,15 @@ class ImageEncoder(TrunkEncoder):
     forward = encode_image
 
     def pooled_trunk(self, pixels: Tensor) -> Tensor:
-        """Returns the feature before the projection (B, C): the class token, or the mean over the patches."""
+        """Returns the feature before the projection (B, C): the class token, or the mean over the patches.
+
+        A norm that the trunk applies to its mean is applied.
+        """
         features = self._encode_trunk(pixels)
-        return features[:, 0] if self.has_class_token else features[:, self.prefix_tokens :].mean(dim=1)
+        if self.has_class_token:
+            return features[:, 0]
+        with self.trunk_context():
+            return getattr(self.trunk, "fc_norm", nn.Identity())(features[:, self.prefix_tokens :].mean(dim=1))
 
     def feature_maps(self, pixels: Tensor, blocks: Sequence[int] | None = None) -> list[Tensor]:
         """Returns feature maps from inside the trunk, shallow to deep, each (B, C_i, h_i, w_i).

@@ -48,8 +48,11 @@ class Pyramid(nn.Module):
             )
         self.encoder = encoder
         blank = encoder.mean.new_zeros(1, 1, encoder.side, encoder.side)
+        was_training = encoder.training
+        encoder.eval()  # a blank picture must not enter the statistics of BatchNorm
         with torch.no_grad():
             sizes = [features.shape[-1] for features in encoder.feature_maps(blank)]
+        encoder.train(was_training)
         self.blocks: list[int] | None = None
         if len(sizes) > 1 and len(set(sizes)) == 1:
             wanted = [math.ceil(len(sizes) * quarter / 4) - 1 for quarter in (1, 2, 3, 4)]

@@ -29,7 +29,7 @@ class DatasetConfig:
         root: folder of the data set (phantom: where the made phantoms are kept).
         split: name of the registry (flvlp.data.splits.registry); "" takes the data set's default.
         validation_fraction, test_fraction, split_seed: shares of *patients* held out by `<data set>/patient`, and seed.
-        on_error: what an unreadable image does: `raise`, or `skip` (mask the row, count it, list it in the run folder).
+        on_error: what an unreadable image does: `raise`, or `skip` (mask the row and count it; pre-training lists it).
         credentialed: True keeps report text, pixels and ids out of logs, TensorBoard, messages and saved files,
             unless log_text, log_images or log_ids say otherwise.
     """

@@ -5,28 +5,43 @@ import json
 from collections.abc import Callable
 from pathlib import Path
 
+import numpy as np
 import pytest
-from sklearn.metrics import f1_score
 
+from flvlp.metrics.classification import best_thresholds
 from tests.experiments.conftest import result_of
 
 QUICK = ("task.num_workers=0", "task.precision=fp32")
 Task = Callable[..., Path]
 
 
-def test_a_row_names_its_prompts_and_thresholds_come_from_validation(task: Task) -> None:
-    folder = task("zeroshot", *QUICK, "dataset.standin_studies=90")
-    row = result_of(folder)
+def test_a_row_names_its_prompts_and_thresholds_come_from_validation(
+    task: Task, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    seen = []
+
+    def choose(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+        seen.append(len(labels))
+        return best_thresholds(labels, scores)
+
+    monkeypatch.setattr("flvlp.metrics.classification.best_thresholds", choose)
+    row = result_of(task("zeroshot", *QUICK, "dataset.standin_studies=90"))
     assert (row["task"], row["prompts"], row["view"]) == ("zeroshot", "findings", "fused")
     assert row["figures"]["macro_auroc"] > 0
     assert row["figures"]["classes_with_threshold"] > 0
+    assert row["images"]["validation"] != row["images"]["test"], "the sizes cannot tell the parts apart"
+    assert seen == [row["images"]["validation"]]
+
+
+def test_a_pool_by_class_is_judged_by_the_best_of_its_classes(task: Task) -> None:
+    folder = task("zeroshot", *QUICK, "dataset.split=chexpert/5x200", "dataset.standin_studies=400")
+    row = result_of(folder)
     with (folder / "predictions.csv").open() as file:
         lines = list(csv.DictReader(file))
-    name = next(name for name in {line["class"] for line in lines} if row["figures"][f"f1/{name}"] is not None)
-    own = [line for line in lines if line["class"] == name and line["target"]]
-    targets, scores = [int(line["target"]) for line in own], [float(line["score"]) for line in own]
-    best_on_test = max(f1_score(targets, [score >= cut for score in scores]) for cut in scores)
-    assert row["figures"][f"f1/{name}"] <= best_on_test + 1e-9
+    assert row["headline"] == "accuracy"
+    assert len({line["class"] for line in lines}) == 5
+    studies = {line["id"] for line in lines}
+    assert all(sum(int(line["target"]) for line in lines if line["id"] == study) == 1 for study in studies)
 
 
 def test_drawn_prompts_report_their_spread_and_are_written(task: Task) -> None:

@@ -10,7 +10,6 @@ torchrun --nproc-per-node 4 experiments/segment.py dataset.root=/data/siim
 python experiments/segment.py -m label_fraction=0.01,0.1,1.0 seed=0,1,2
 """
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -29,6 +28,7 @@ from flvlp.models.task_config import SegmenterConfig
 from results import close_job
 from segmented import (
     HEADLINE,
+    SELECTED_ON,
     THRESHOLDS,
     Counted,
     balanced,
@@ -47,8 +47,6 @@ if TYPE_CHECKING:
     from flvlp.data.pictures import MaskDataset
     from flvlp.models.segmenter import Segmenter
     from flvlp.types import MaskedPictures
-
-log = logging.getLogger(__name__)
 
 AUTO = "auto"
 
@@ -112,7 +110,6 @@ def segment(args: Args, folder: Path, config_yaml: str) -> float:
     work = set_up(job, args)
     work.train()
     threshold = work.judge()["threshold"] if task.threshold == AUTO else task.thresholds[0]
-    log.info("a pixel is predicted from probability %g on", threshold)
     counted = work.count("test", (threshold,))
     figures = figures_of(counted, job.patients(counted.positions), args.draws) | {"threshold": threshold}
     write_pixels(job, counted)
@@ -191,7 +188,7 @@ class Work:
         batches, sampler = self.loaders.training(dataset, positions, task.fit.accumulate, task.fit.min_steps_per_epoch)
         judge = self.judge if len(job.parts.get("validation", ())) else None
         fit = Fit(self.model, criterion, task.fit, sampler.steps)
-        fit.run(batches, sampler, judge, metric=HEADLINE, run_log=job.run_log, seed=self.args.seed)
+        fit.run(batches, sampler, judge, metric=SELECTED_ON, run_log=job.run_log, seed=self.args.seed)
 
     def judge(self) -> dict[str, float]:
         """Returns the validation figures of the model as it is now."""

@@ -125,6 +125,14 @@ def test_with_reports_they_have_a_text_encoder_and_the_same_image_encoders() -> 
     assert find("random", config, texts=lambda: REPORTS * 3).sha256 == full.sha256
 
 
+def test_statistics_that_were_never_taken_normalise_nothing_and_are_not_kept() -> None:
+    frozen = image_config(norm="frozen_batch")
+    given = find("random", encoder_config(frozen, frozen))
+    norms = [module for module in given.views.modules() if "Norm" in type(module).__name__]
+    assert norms
+    assert {type(module) for module in norms} == {torch.nn.GroupNorm}
+
+
 def test_texts_are_asked_for_by_random_alone() -> None:
     def texts() -> list[str]:
         raise AssertionError("texts were read")

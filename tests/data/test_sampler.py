@@ -142,3 +142,11 @@ def test_filling_a_set_that_fits_changes_nothing() -> None:
 def test_nothing_to_train_on_is_refused_also_with_filling() -> None:
     with pytest.raises(ValueError, match="0 training studies"):
         EpochSampler(POSITIONS[:0], batch_size=2, accumulate=1, seed=0, fills_last=True)
+
+
+def test_few_studies_are_repeated_until_the_least_number_of_steps_is_full() -> None:
+    sampler = EpochSampler(np.arange(3), batch_size=2, accumulate=1, seed=0, fills_last=True, min_steps=5)
+    sampler.start(0)
+    given = [index for _, index in sampler]
+    assert (sampler.steps, len(given)) == (5, 10)
+    assert np.bincount(given).tolist() in ([4, 3, 3], [3, 4, 3], [3, 3, 4])

@@ -69,3 +69,13 @@ def test_a_box_that_reaches_into_the_padding_is_cut() -> None:
     """A picture twice as high as wide lies in the columns 25 to 75 of a square of 100."""
     boxes = np.array([[0, 10, 50, 60], [80, 0, 100, 100]], dtype=np.float32)
     assert np.allclose(unfit_boxes(boxes, 200, 100, 100), np.array([[0, 0.1, 0.5, 0.5], [1, 0, 0, 1]]))
+
+
+@pytest.mark.parametrize("offset", range(10))
+def test_a_mask_too_thin_for_the_square_does_not_vanish(offset: int) -> None:
+    mask = np.zeros((1024, 1024), dtype=bool)
+    mask[100:900, 500 + offset : 504 + offset] = True
+    fitted = fit_mask(mask, 112)
+    assert fitted.any()
+    assert fitted[:, :50].sum() == fitted[:, 60:].sum() == 0
+    assert not fit_mask(np.zeros_like(mask), 112).any()

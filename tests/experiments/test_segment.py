@@ -22,7 +22,7 @@ from flvlp.engine.log import RunLog
 from flvlp.metrics.segmentation import overlaps
 from flvlp.models.encoders import ViewEncoders
 from segment import Args, Work, set_up
-from segmented import THRESHOLDS
+from segmented import SELECTED_ON, THRESHOLDS
 from tests.builders import HandMadeSource, encoder_config
 from tests.conftest import ROOT, TWO_PROCESSES, environment
 from tests.experiments.conftest import TINY, result_of
@@ -147,7 +147,7 @@ def test_the_table_of_a_run_gives_its_figures_again_and_pictures_are_drawn(task:
     # The threshold is that of the best epoch on validation; nothing of the test part enters.
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     epochs = [one for one in records if one["part"] == "validation"]
-    best = max(epochs, key=lambda one: one.get("dice_positives", -1))
+    best = max(epochs, key=lambda one: one[SELECTED_ON])
     assert row["figures"]["threshold"] == best["threshold"]
     assert best["threshold"] in THRESHOLDS
 

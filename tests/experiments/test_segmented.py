@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flvlp.data.studies import Boxes
-from segmented import THRESHOLDS, Counted, balanced, choose_examples, pixel_counts, selection
+from segmented import SELECTED_ON, THRESHOLDS, Counted, balanced, choose_examples, pixel_counts, selection
 from tests.builders import HandMadeSource
 
 
@@ -37,26 +37,28 @@ def test_a_pixel_that_reaches_the_threshold_is_predicted() -> None:
     assert counts["predicted"].tolist() == [[4, 0]]
 
 
-def test_the_threshold_is_that_of_the_highest_dice_of_positives() -> None:
-    figures = selection(counted([10, 0], [[40, 30], [20, 5]], [[10, 10], [0, 0]]), (0.2, 0.6))
+def test_the_threshold_is_that_of_the_largest_overlap_of_all_pixels() -> None:
+    """At the first one the mask is found better, but the other picture is full of false alarms."""
+    figures = selection(counted([10, 0], [[10, 8], [50, 2]], [[10, 8], [0, 0]]), (0.2, 0.6))
     assert figures["threshold"] == 0.6
-    assert figures["dice_positives"] == pytest.approx(2 * 10 / 40)
-    assert figures["dice_all"] == pytest.approx(10 / 40)
+    assert figures["iou_pixels"] == pytest.approx(8 / 12)
+    assert figures["dice_positives"] == pytest.approx(2 * 8 / 18)
+    assert figures["dice_all"] == pytest.approx(8 / 18)
 
 
-def test_an_empty_prediction_is_no_good_epoch_however_few_pictures_have_a_mask() -> None:
-    """By `dice_all` the first of these would be the better one."""
-    empty = selection(counted([10, 0, 0, 0], [[0], [0], [0], [0]], [[0], [0], [0], [0]]), (0.5,))
-    finds = selection(counted([10, 0, 0, 0], [[10], [3], [3], [0]], [[9], [0], [0], [0]]), (0.5,))
-    assert empty["dice_all"] > finds["dice_all"]
-    assert empty["dice_positives"] < finds["dice_positives"]
+def test_neither_marking_nothing_nor_marking_everything_makes_a_good_epoch() -> None:
+    truth, finds = [10, 0, 0, 0], [[9], [0], [0], [0]]
+    right = selection(counted(truth, [[10], [3], [3], [0]], finds), (0.5,))
+    nothing = selection(counted(truth, [[0], [0], [0], [0]], [[0], [0], [0], [0]]), (0.5,))
+    everywhere = selection(counted(truth, [[10], [60], [60], [60]], [[10], [0], [0], [0]]), (0.5,))
+    assert nothing["dice_all"] > right["dice_all"], "the first would be chosen by this figure"
+    assert everywhere["dice_positives"] > right["dice_positives"], "the second by this one"
+    assert right[SELECTED_ON] > everywhere[SELECTED_ON] > nothing[SELECTED_ON]
 
 
 def test_without_a_mask_there_is_no_figure_to_select_on_and_the_threshold_is_the_middle_one() -> None:
     many = [[3] * len(THRESHOLDS)] * 2
-    figures = selection(counted([0, 0], many, [[0] * len(THRESHOLDS)] * 2), THRESHOLDS)
-    assert "dice_positives" not in figures
-    assert figures["threshold"] == 0.5
+    assert selection(counted([0, 0], many, [[0] * len(THRESHOLDS)] * 2), THRESHOLDS) == {"threshold": 0.5}
 
 
 @pytest.mark.parametrize(("ratio", "expected"), [(None, 12), (1.0, 8), (0.5, 6), (0.0, 4), (5.0, 12)])

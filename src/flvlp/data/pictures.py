@@ -3,6 +3,7 @@
 What is drawn at random is a function of (seed, epoch, study), so worker count and order change nothing.
 """
 
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -44,7 +45,7 @@ class PictureSample:
     size: tuple[int, int] = (0, 0)
 
 
-class PictureDataset(Dataset[PictureSample]):
+class PictureDataset(Dataset[PictureSample], ABC):
     """What the three data sets below share; items are asked for by (epoch, position in the source)."""
 
     def __init__(
@@ -76,8 +77,9 @@ class PictureDataset(Dataset[PictureSample]):
                 raise
             return PictureSample(index, None, None, None)
 
+    @abstractmethod
     def _sample(self, index: int, key: list[int]) -> PictureSample:
-        raise NotImplementedError
+        """Reads study `index`; `key` (seed, epoch, study) alone decides what is drawn. May raise `ImageReadError`."""
 
 
 class ViewDataset(PictureDataset):

@@ -212,8 +212,8 @@ def train(
             return exclusive_loss(logits, batch.labels, weights), known_studies(batch.labels)
         return findings_loss(logits, batch.labels, weights), known_labels(batch.labels)
 
-    has_validation = len(job.parts.get("validation", ())) > 0
-    judge = (lambda: selection(labels, *score("validation"))) if has_validation else None
+    job.trained = len(job.parts["train"])
+    judge = (lambda: selection(labels, *score("validation"))) if job.has_validation else None
     Fit(model, criterion, args.task.fit, sampler.steps).run(
         batches, sampler, judge, metric=headline(labels), run_log=job.run_log, seed=args.seed
     )

@@ -95,8 +95,6 @@ def main(cfg: DictConfig) -> float:
 
 def detect(args: Args, folder: Path, config_yaml: str) -> float:
     """Trains on the training part, selects on validation, tests once; returns the headline figure."""
-    from flvlp import distributed
-    from flvlp.data.loaders import PictureLoaders
     from flvlp.data.pictures import CollateBoxes
     from flvlp.metrics.detection_figures import detection_figures
 
@@ -107,14 +105,7 @@ def detect(args: Args, folder: Path, config_yaml: str) -> float:
     assert boxes is not None, "checked by the data set of boxes"
     keep_annotated(job, boxes)
     check_parts(job, args, boxes)
-    loaders = PictureLoaders(
-        CollateBoxes(side),
-        seed=args.seed,
-        batch_size=args.task.fit.batch_size,
-        num_workers=args.task.fit.num_workers,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-    )
+    loaders = job.loaders(CollateBoxes(side), args.task.fit.batch_size, args.task.fit.num_workers)
     model = build_model(job, args, side, len(boxes.names))
 
     def find(part: str) -> Found:
@@ -152,11 +143,8 @@ def check_parts(job: Job, args: Args, boxes: "Boxes") -> None:
                 "are of its official test part); choose another split, such as "
                 f"dataset.split={args.dataset.name}/patient dataset.test_fraction=0.2, or a larger label_fraction"
             )
-    if args.task.score_threshold == AUTO and not len(job.parts.get("validation", ())):
-        raise ValueError(
-            f"task.score_threshold: {AUTO} is chosen on validation, and {job.source.split_name} has no such part; give "
-            "a number, 0.5 in the literature, or choose another dataset.split"
-        )
+    if args.task.score_threshold == AUTO:
+        job.need_validation("task.score_threshold")
 
 
 def box_dataset(job: Job, args: Args, side: int, *, is_training: bool) -> "BoxDataset":
@@ -211,8 +199,8 @@ def train(
     names, fit = job.source.boxes.names, args.task.fit
     dataset = box_dataset(job, args, side, is_training=True)
     batches, sampler = loaders.training(dataset, job.parts["train"], fit.accumulate, fit.min_steps_per_epoch)
-    has_validation = len(job.parts.get("validation", ())) > 0
-    judge = (lambda: selection(find("validation"), names)) if has_validation else None
+    job.trained = len(job.parts["train"])
+    judge = (lambda: selection(find("validation"), names)) if job.has_validation else None
     Fit(model, criterion, fit, sampler.steps).run(
         batches, sampler, judge, metric=SELECTED_ON, run_log=job.run_log, seed=args.seed
     )

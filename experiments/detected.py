@@ -1,7 +1,6 @@
 """The boxes of a part of the data, true and found: figures, the threshold, tables, and pictures that show them."""
 
 import logging
-import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from downstream import Job
-from drawing import SHOWN_SIDE, boxes_on, save_png
+from drawing import SHOWN_SIDE, boxes_on, choose_rows, keep_picture
 from results import named, write_table
 
 if TYPE_CHECKING:
@@ -186,7 +185,7 @@ def draw_boxes(job: Job, found: Found, threshold: float) -> None:
     if not distributed.is_main() or not job.shows_images:
         return
     values = rsna_map(found.truths, found.predictions, threshold)
-    file_names = [re.sub(r"[^\w.-]", "_", study) for study in named(job, found.positions)]
+    studies = named(job, found.positions)
     for name, row in choose_pictures(found, values, threshold, job.args.pictures):
         picture = job.source.frontal(int(found.positions[row]))
         height, width = picture.shape
@@ -198,8 +197,7 @@ def draw_boxes(job: Job, found: Found, threshold: float) -> None:
         )
         square = torch.from_numpy(fit_square(picture, SHOWN_SIDE).copy())[None]
         drawn = boxes_on(square, truth, predicted, torch.from_numpy(shown.scores))
-        save_png(job.folder / "boxes" / f"{name}-{file_names[row]}.png", drawn)
-        job.run_log.picture(f"boxes/{name}", drawn, 0)
+        keep_picture(job, "boxes", name, studies[row], drawn)
 
 
 def choose_pictures(found: Found, values: np.ndarray, threshold: float, count: int) -> list[tuple[str, int]]:
@@ -209,7 +207,7 @@ def choose_pictures(found: Found, values: np.ndarray, threshold: float, count: i
         found: the tested pictures.
         values: (n,) their `rsna_map`.
         threshold: below it a box is no alarm.
-        count: of all, shared out evenly; fewer where there are not enough, and none twice.
+        count: of all, see `choose_rows`.
 
     Returns:
         Name and row of each; a name is the kind and a number from 1 on.
@@ -218,14 +216,9 @@ def choose_pictures(found: Found, values: np.ndarray, threshold: float, count: i
     positives.sort(key=lambda row: -values[row])
     surest = {row: _surest(one) for row, one in enumerate(found.predictions) if not len(found.truths[row])}
     alarms = sorted((row for row, score in surest.items() if score >= threshold), key=lambda row: -surest[row])
-    shares = [len(range(number, count, len(KINDS))) for number in range(len(KINDS))]
-    middle = max(0, (len(positives) - shares[1]) // 2)
+    middle = max(0, len(positives) // 2 - count // (2 * len(KINDS)))
     orders = (positives, positives[middle:], positives[::-1], alarms)
-    chosen: dict[int, str] = {}
-    for kind, order, share in zip(KINDS, orders, shares, strict=True):
-        new = [row for row in order if row not in chosen][:share]
-        chosen |= {row: f"{kind}_{number}" for number, row in enumerate(new, start=1)}
-    return [(name, row) for row, name in chosen.items()]
+    return choose_rows(dict(zip(KINDS, orders, strict=True)), count)
 
 
 def _surest(image: "ImageBoxes") -> float:

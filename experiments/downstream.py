@@ -82,9 +82,9 @@ class Job:
         given: the encoders, on the device.
         source: the data set.
         parts: part -> positions (n,) int64; `train` is the chosen fraction.
-        run_log: metrics and TensorBoard.
-        started: seconds of a clock.
+        run_log, started: metrics and TensorBoard; seconds of a clock.
         seen: test patients that pre-training trained on and that it selected on; None where that is not known.
+        trained: studies that were trained on, set by tasks that train.
     """
 
     args: CommonArgs
@@ -97,6 +97,7 @@ class Job:
     run_log: "RunLog"
     started: float
     seen: dict[str, int] | None = None
+    trained: int | None = None
 
     def loaders(self, collate: "Collate", batch_size: int, num_workers: int) -> "PictureLoaders":
         """Returns the maker of this rank's loaders."""
@@ -128,6 +129,19 @@ class Job:
                 "chexpert, rsna, covidx, siim, object_cxr, mimic_cxr, phantom, or pairs with dataset.label_columns"
             )
         return self.source.labels
+
+    @property
+    def has_validation(self) -> bool:
+        """True where there is something to select on."""
+        return len(self.parts.get("validation", ())) > 0
+
+    def need_validation(self, key: str) -> None:
+        """Raises `ValueError` where a threshold is to be chosen on a validation part that is not there."""
+        if not self.has_validation:
+            raise ValueError(
+                f"{key}: auto is chosen on validation, and {self.source.split_name} has no such part; give a number "
+                "(the literature has 0.5), or choose another dataset.split"
+            )
 
     def keep_view(self, view: str) -> None:
         """Leaves out the studies that the view does not show.

@@ -1,15 +1,20 @@
 """Pictures for people: masks and boxes drawn over radiographs, large enough to look at."""
 
+import re
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+    from downstream import Job
+
 SHOWN_SIDE = 448  # pixels; a smaller picture is enlarged by the least whole factor that reaches it
 TRUTH, PREDICTION = (0, 200, 0), (255, 0, 200)  # green and magenta: told apart by people who see no red and green
 ALPHA = 0.45  # of a mask
 GAP = 4  # pixels between panels
+_NO_NAME = re.compile(r"[^\w.-]")  # what of an id a file name does not take
 
 
 def overlay(picture: "Tensor", truth_mask: "Tensor", predicted_mask: "Tensor") -> "Tensor":
@@ -56,6 +61,31 @@ def boxes_on(picture: "Tensor", truth: "Tensor", predicted: "Tensor", scores: "T
         labels = [f"{score:.2f}" for score in scores.tolist()]
         drawn = draw_bounding_boxes(drawn, predicted.cpu().float() * factor, labels, colors=PREDICTION, width=2)
     return drawn
+
+
+def choose_rows(orders: Mapping[str, Sequence[int]], count: int) -> list[tuple[str, int]]:
+    """Chooses what to look at, from each order in turn, no row twice.
+
+    Args:
+        orders: name -> rows, the most telling first.
+        count: of all, fewer where there are not enough.
+
+    Returns:
+        Name and row of each; a name is that of the order and a number from 1 on.
+    """
+    chosen: dict[int, str] = {}
+    for number in range(1, count + 1):
+        for name, order in orders.items():
+            new = next((row for row in order if row not in chosen), None)
+            if new is not None and len(chosen) < count:
+                chosen[new] = f"{name}_{number}"
+    return [(name, row) for row, name in chosen.items()]
+
+
+def keep_picture(job: "Job", folder: str, name: str, study: str, picture: "Tensor") -> None:
+    """Writes a picture (3, H, W) uint8 of a study to a folder of the run and to TensorBoard."""
+    save_png(job.folder / folder / f"{name}-{_NO_NAME.sub('_', study)}.png", picture)
+    job.run_log.picture(f"{folder}/{name}", picture, 0)
 
 
 def save_png(path: Path, picture: "Tensor") -> None:

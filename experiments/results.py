@@ -101,7 +101,8 @@ def result_row(
         "encoder": job.given.describe(),
         "seen_in_pretraining": job.seen,
         "seed": args.seed,
-        "images": {part: len(positions) for part, positions in job.parts.items()} | {"tested": tested},
+        "images": {part: len(positions) for part, positions in job.parts.items()}
+        | {"trained": job.trained, "tested": tested},
         "patients": len(set(job.patients(job.parts["test"]))),
         "headline": headline,
         "figures": {name: None if math.isnan(value) else value for name, value in figures.items()},

@@ -130,25 +130,13 @@ def set_up(job: Job, args: Args) -> "Work":
     """
     import torch
 
-    from flvlp import distributed
-    from flvlp.data.loaders import PictureLoaders
     from flvlp.data.pictures import CollateMasks
     from flvlp.models.segmenter import Segmenter
 
     task, side = args.task, args.task.side or job.given.image.crop
-    if task.threshold == AUTO and not len(job.parts.get("validation", ())):
-        raise ValueError(
-            f"task.threshold: {AUTO} is chosen on validation, and {job.source.split_name} has no such part; give a "
-            "number, 0.5 in the literature, or choose another dataset.split"
-        )
-    loaders = PictureLoaders(
-        CollateMasks(side),
-        seed=args.seed,
-        batch_size=task.fit.batch_size,
-        num_workers=task.fit.num_workers,
-        rank=distributed.rank(),
-        world_size=distributed.world_size(),
-    )
+    if task.threshold == AUTO:
+        job.need_validation("task.threshold")
+    loaders = job.loaders(CollateMasks(side), task.fit.batch_size, task.fit.num_workers)
     encoder = job.given.views.frontal
     encoder.set_input_size(side)
     torch.manual_seed(args.seed)  # the same untrained decoder whatever the encoders have drawn
@@ -186,7 +174,8 @@ class Work:
         dataset = self._dataset(is_training=True)
         positions = balanced(job.source, job.parts["train"], task.negatives_per_positive, self.args.seed)
         batches, sampler = self.loaders.training(dataset, positions, task.fit.accumulate, task.fit.min_steps_per_epoch)
-        judge = self.judge if len(job.parts.get("validation", ())) else None
+        job.trained = len(positions)
+        judge = self.judge if job.has_validation else None
         fit = Fit(self.model, criterion, task.fit, sampler.steps)
         fit.run(batches, sampler, judge, metric=SELECTED_ON, run_log=job.run_log, seed=self.args.seed)
 

@@ -1,7 +1,6 @@
 """What segmentation measures: pixels of each picture, the threshold, the table, and pictures that show it."""
 
 import logging
-import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
@@ -9,7 +8,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from downstream import Job
-from drawing import overlay, save_png
+from drawing import choose_rows, keep_picture, overlay
 from results import named, write_table
 
 if TYPE_CHECKING:
@@ -167,16 +166,7 @@ def choose_examples(counted: Counted, count: int) -> list[tuple[str, int]]:
     alarms = np.flatnonzero((counted.truth == 0) & (predicted > 0))
     alarms = alarms[np.argsort(-predicted[alarms], kind="stable")]
     rows = (by_dice, by_dice[middle], by_dice[::-1], alarms, np.arange(len(dice)))
-    orders = {kind: some.tolist() for kind, some in zip(KINDS, rows, strict=True)}
-    chosen: dict[int, str] = {}
-    number = 0
-    while len(chosen) < min(count, len(dice)):
-        number += 1
-        for kind, order in orders.items():
-            new = next((row for row in order if row not in chosen), None)
-            if new is not None and len(chosen) < count:
-                chosen[new] = f"{kind}_{number}"
-    return [(name, row) for row, name in chosen.items()]
+    return choose_rows({kind: some.tolist() for kind, some in zip(KINDS, rows, strict=True)}, count)
 
 
 def draw_overlays(job: Job, counted: Counted, examples: Sequence[tuple[str, int]], drawn: "dict[str, Tensor]") -> None:
@@ -195,6 +185,4 @@ def draw_overlays(job: Job, counted: Counted, examples: Sequence[tuple[str, int]
     studies = named(job, [int(counted.positions[row]) for _, row in examples])
     for number, ((name, _), study) in enumerate(zip(examples, studies, strict=True)):
         panels = overlay(*(drawn[part][number] for part in ("picture", "truth", "predicted")))
-        file_name = re.sub(r"[^\w.-]", "_", study)
-        save_png(job.folder / "overlays" / f"{name}-{file_name}.png", panels)
-        job.run_log.picture(f"overlays/{name}", panels, 0)
+        keep_picture(job, "overlays", name, study, panels)

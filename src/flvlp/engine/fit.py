@@ -20,7 +20,7 @@ from flvlp import distributed
 from flvlp.engine.config import FitConfig
 from flvlp.engine.log import RunLog
 from flvlp.engine.optim import autocast_dtype, build_optimizer, build_schedule
-from flvlp.types import TrainableModel
+from flvlp.types import Pictures, TrainableModel
 
 log = logging.getLogger(__name__)
 
@@ -81,7 +81,7 @@ class Fit:
         self.optimizer = build_optimizer(model.param_groups(1.0), config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.schedule = build_schedule(config, steps_per_epoch)
-        self.steps_per_epoch, self.step = steps_per_epoch, 0
+        self.steps_per_epoch, self.step, self.unreadable = steps_per_epoch, 0, 0
 
     @property
     def is_over(self) -> bool:
@@ -112,6 +112,8 @@ class Fit:
             while epoch < self.config.epochs and not self.is_over:
                 order.start(epoch)
                 loss = self._epoch(iter(batches))
+                if self.unreadable and not epoch:
+                    log.warning("%d pictures of an epoch cannot be read and train nothing", self.unreadable)
                 epoch += 1
                 run_log.write("train", self.step, epoch, {"loss": loss})
                 figures = judge() if judge else {}
@@ -157,6 +159,8 @@ class Fit:
         self.schedule.apply(self.optimizer, self.step)
         sums = torch.zeros(2, device=self.device)
         for number, batch in enumerate(micro_batches, start=1):
+            if isinstance(batch, Pictures):
+                self.unreadable += int((~batch.is_valid).sum())
             waits = isinstance(self.model, DistributedDataParallel) and number < len(micro_batches)
             with self.model.no_sync() if waits else nullcontext():  # type: ignore[operator]
                 with torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None):

@@ -10,7 +10,7 @@ from flvlp import distributed
 from flvlp.engine.config import FitConfig
 from flvlp.engine.fit import Fit
 from flvlp.engine.log import RunLog
-from tests.engine.small_tasks import Batches, Linear, Notes, criterion, drawn
+from tests.engine.small_tasks import Batches, Linear, Notes, classifier, criterion, drawn, picture_criterion, pictures
 
 
 class Forgetful(Linear):
@@ -51,3 +51,12 @@ def test_statistics_that_every_rank_would_have_of_its_own_are_refused(monkeypatc
     monkeypatch.setattr(distributed, "world_size", lambda: 2)
     with pytest.raises(ValueError, match=r"norm is a BatchNorm.*sync_batch"):
         Fit(Normed(), criterion, config, 1)
+
+
+def test_training_pictures_that_cannot_be_read_are_counted_once(caplog: pytest.LogCaptureFixture) -> None:
+    model, batches = classifier(), Batches([pictures([True, False]), pictures([False, True])])
+    batches.parts[1].is_valid[0] = False
+    fit = Fit(model, picture_criterion, FitConfig(epochs=2, precision="fp32", num_workers=0), 2)
+    fit.run(batches, batches, None, metric="none", run_log=cast(RunLog, Notes()))
+    told = [record.getMessage() for record in caplog.records if "cannot be read" in record.getMessage()]
+    assert told == ["1 pictures of an epoch cannot be read and train nothing"]

@@ -72,3 +72,12 @@ def test_a_part_of_which_nothing_can_be_read_is_refused_with_what_to_do(batches:
         batch.is_valid[:] = False
     with pytest.raises(ValueError, match=r"no picture of this part could be read; set dataset\.on_error=raise"):
         predict(outputs, batches, CPU)
+
+
+def test_pictures_that_cannot_be_read_are_counted(caplog: pytest.LogCaptureFixture) -> None:
+    batch = pictures([True, False, True])
+    predict(outputs, [batch], CPU)
+    assert not caplog.records
+    batch.is_valid[1] = False
+    predict(outputs, [batch], CPU)
+    assert "1 of 3 pictures cannot be read and are left out" in caplog.text

@@ -30,6 +30,7 @@ def test_a_linear_probe_writes_a_row_that_its_predictions_give_again(task: Task)
         *(1.0, 0),
     )
     assert {"git_commit", "versions", "patients", "headline", "figures"} <= set(row)
+    assert row["images"]["trained"] == row["images"]["train"] > row["images"]["test"]
     assert row["images"]["tested"] == row["images"]["test"] == len({line["id"] for line in lines})
     names = sorted({line["class"] for line in lines})
     areas = {}

@@ -7,7 +7,7 @@ from hypothesis import strategies as st
 from sklearn.metrics import accuracy_score, average_precision_score, f1_score, roc_auc_score
 
 from flvlp.metrics.classification import auroc, average_precision, best_thresholds, weighted_auroc
-from flvlp.metrics.exclusive import macro_f1, multiclass_accuracy
+from flvlp.metrics.exclusive import macro_f1, multiclass_accuracy, multiclass_mcc
 
 SEEDS = range(20)
 
@@ -115,6 +115,12 @@ def test_exclusive_classes_of_a_hand_made_case() -> None:
     targets = np.array([0, 1, 1, 0])
     assert multiclass_accuracy(targets, scores) == 0.5, "rows 0 and 1 are right"
     assert macro_f1(targets, scores) == 0.5, "class 2 does not occur; 0 and 1 have one hit, one miss, one alarm each"
+
+
+def test_the_correlation_of_a_hand_made_case() -> None:
+    targets, scores = np.array([0, 0, 1, 1, 1]), np.array([[1, 0], [1, 0], [0, 1], [0, 1], [1, 0]])
+    assert multiclass_mcc(targets, scores) == pytest.approx(4 / 6), "(2 x 2 - 0 x 1) / sqrt(2 x 3 x 2 x 3)"
+    assert multiclass_mcc(targets, np.tile([1, 0], (5, 1))) == 0, "one class only is predicted"
 
 
 @pytest.mark.parametrize("seed", range(6))

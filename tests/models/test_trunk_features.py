@@ -3,7 +3,9 @@
 import pytest
 import torch
 
-from tests.models.squares import TRUNKS, make_encoder, noise
+from flvlp.models.config import ImageEncoderConfig
+from flvlp.models.image_encoder import ImageEncoder
+from tests.models.squares import TRUNKS, VIT, make_encoder, noise
 
 
 @pytest.mark.parametrize("name", ["resnet", "swin", "vit", "vit, stride 14"])
@@ -125,3 +127,22 @@ def test_a_trunk_is_frozen_and_trained_again_in_the_mode_of_its_encoder() -> Non
     assert encoder.trunk.training
     assert [p.requires_grad for p in encoder.parameters()] == trained
     assert encoder.pooled_trunk(noise(1, 112)).requires_grad
+
+
+def test_patches_that_do_not_fill_a_side_are_refused_with_the_sides_they_fill() -> None:
+    encoder = make_encoder("vit")
+    with pytest.raises(ValueError, match=r"79 px are not filled by patches of 8 px .*take 72 or 80"):
+        encoder.set_input_size(79)
+    assert encoder.side == 64
+
+
+@pytest.mark.parametrize("pool", ["token", "avg"])
+def test_a_trunk_that_was_trained_to_be_averaged_is_averaged_as_it_was_trained(pool: str) -> None:
+    torch.manual_seed(0)
+    arguments = {**VIT, "global_pool": pool}
+    config = ImageEncoderConfig(backbone="vit_tiny_patch16_224", backbone_args=arguments, weights="random")
+    encoder = ImageEncoder(config, 12, 64).eval()
+    pixels = noise(2, 64)
+    trunk = encoder.trunk
+    own = trunk.forward_head(trunk.forward_features((pixels - encoder.mean) / encoder.std), pre_logits=True)
+    torch.testing.assert_close(encoder.pooled_trunk(pixels), own)

@@ -232,8 +232,9 @@ def test_a_data_set_without_targets_is_refused_with_those_that_have_them() -> No
         boxes(source)
 
 
-def test_a_box_thinner_than_a_pixel_still_marks_one() -> None:
+@pytest.mark.parametrize("box", [(0.5, 0.25, 0.001, 0.5), (0.25, 0.5, 0.5, 0.001)], ids=["upright", "lying"])
+def test_a_box_thinner_than_a_pixel_still_marks_one(box: tuple[float, ...]) -> None:
     source = Painted(size=1)
     source.masks = None
-    source.boxes = Boxes(("opacity",), np.array([0]), np.array([[0.5, 0.25, 0.001, 0.5]], np.float32), np.array([0]))
+    source.boxes = Boxes(("opacity",), np.array([0]), np.array([box], np.float32), np.array([0]))
     assert masks(source, augment=None)[0, 0].target.sum() == SIDE // 2

@@ -20,8 +20,8 @@ from omegaconf import DictConfig, OmegaConf
 
 from downstream import CommonArgs, Job, open_job
 from entry import refuse_sweep_under_torchrun, run_folder, typed
-from flvlp.data.config import MaskingConfig, check_choice
-from flvlp.engine.config import PRECISIONS
+from flvlp.data.config import MaskingConfig
+from flvlp.engine.config import EncodingConfig
 from results import close_job, named, write_table
 from retrieval_page import write_page
 from retrieved import Pool, combined, facts, judge, tables
@@ -42,7 +42,7 @@ WITH_REPORTS = ("iu_xray", "mimic_cxr", "pairs", "phantom")
 
 
 @dataclass
-class RetrievalConfig:
+class RetrievalConfig(EncodingConfig):
     """How the pool is searched.
 
     Attributes:
@@ -50,23 +50,19 @@ class RetrievalConfig:
         dedupe: True counts every report in the same words as correct; False the own pair alone.
         classes: labels that P@K goes by; every other study is left out of the pool. Empty takes the classes of the
             split's pool (5x200, 8x200), and no P@K for other splits.
-        batch_size, num_workers, precision: of the encoding; they move no result beyond rounding.
         chunk: queries that are compared with the pool at a time; memory grows with chunk times pool.
     """
 
     name: str = "retrieval"
     dedupe: bool = True
     classes: list[str] = field(default_factory=list)
-    batch_size: int = 64
-    num_workers: int = 2
     precision: str = "fp32"
     chunk: int = 1024
 
     def __post_init__(self) -> None:
-        check_choice("task.precision", self.precision, PRECISIONS)
-        for key in ("batch_size", "chunk"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"task.{key}: must be at least 1, got {getattr(self, key)}")
+        EncodingConfig.__post_init__(self)
+        if self.chunk < 1:
+            raise ValueError(f"task.chunk: must be at least 1, got {self.chunk}")
 
 
 @dataclass
@@ -86,6 +82,8 @@ def retrieve(args: Args, folder: Path, config_yaml: str) -> float:
     """Searches the test part in both directions with every image side; returns the headline figure."""
     from flvlp import distributed
 
+    if args.label_fraction != 1:
+        raise ValueError(f"label_fraction: {args.label_fraction}, and retrieval trains on nothing; leave 1")
     if args.dataset.name not in WITH_REPORTS:
         raise no_reports(args.dataset)
     job = open_job(
@@ -212,10 +210,6 @@ def encode(job: Job, args: Args, classes: "np.ndarray | None") -> Pool:
     dtype = autocast_dtype(args.task.precision, job.device)
     found, rows = predict(forward, loaders.evaluation(tested), job.device, dtype)
     positions = found.numpy()
-    if len(positions) < len(tested):
-        log.warning(
-            "%d of %d test studies could not be read and are left out", len(tested) - len(positions), len(tested)
-        )
     # Padding rounds the same words differently in different batches; they get one feature, so that they tie exactly.
     _, first, groups = np.unique(rows.pop("report_key").numpy(), return_index=True, return_inverse=True)
     rows["report"] = rows["report"][torch.from_numpy(first[groups])]

@@ -77,33 +77,23 @@ def judge(pool: Pool, *, has_fusion: bool, draws: int, chunk: int) -> dict[str, 
 def judge_side(pool: Pool, side: str, draws: int, chunk: int) -> Judged:
     """Returns figures and hits of one image side over its pool.
 
-    Beside those of `retrieval_figures`: `r1`, `r5`, `r10`, the means of both directions, with intervals by patient;
-    `chance_r1`, ...: what a random order would score, k / pool where no two reports are the same; with classes
-    `chance_p`, the share of the class.
+    Beside those of `retrieval_figures`: `chance_r1`, ...: what a random order would score, k / pool where no two
+    reports are the same; with classes `chance_p`, the share of the class.
     """
     import torch
 
-    from flvlp.metrics.bootstrap import bootstrap, interval
-    from flvlp.metrics.retrieval import FirstHits, first_hits
-    from flvlp.metrics.retrieval_figures import retrieval_figures
+    from flvlp.metrics.retrieval import FirstHits
+    from flvlp.metrics.retrieval_figures import hits_of, retrieval_figures
 
     rows = pool.rows(side)
     images, reports, groups = pool.features[SIDES[side][0]][rows], pool.features["report"][rows], pool.groups[rows]
     patients = [pool.patients[row] for row in rows.tolist()]
     classes = None if pool.classes is None else pool.classes[rows]
-    figures = retrieval_figures(images, reports, groups, patients, classes=classes, draws=draws, chunk=chunk)
-    hits = {
-        direction: first_hits(*pair, query_groups=groups, gallery_groups=groups, chunk=chunk)
-        for direction, pair in zip(DIRECTIONS, ((images, reports), (reports, images)), strict=True)
-    }
+    hits = hits_of(images, reports, groups, chunk)
+    figures = retrieval_figures(images, reports, groups, patients, classes=classes, hits=hits, draws=draws, chunk=chunk)
     sizes = _sizes(groups)
     by_chance = FirstHits(torch.zeros_like(sizes), len(rows) - sizes, sizes, len(rows))
-    forth, back = (hits[direction] for direction in DIRECTIONS)
-    table = torch.stack([(forth.recall(k) + back.recall(k)) / 2 for k in RECALL_AT], dim=1).numpy()  # (n, 3)
-    drawn = bootstrap(lambda weights: weights @ table / weights.sum(axis=1, keepdims=True), patients, draws)
-    for column, k in enumerate(RECALL_AT):
-        figures |= interval(float(table[:, column].mean()), drawn[:, column]).named(f"r{k}")
-        figures[f"chance_r{k}"] = float(by_chance.recall(k).mean())
+    figures |= {f"chance_r{k}": float(by_chance.recall(k).mean()) for k in RECALL_AT}
     if classes is not None:
         figures["chance_p"] = float((_sizes(classes) / len(rows)).mean())
     return Judged(rows, figures, hits, sizes)

@@ -20,7 +20,7 @@ from downstream import CommonArgs, Job, open_job
 from entry import refuse_sweep_under_torchrun, run_folder, typed
 from flvlp.data.config import check_choice
 from flvlp.data.prompts import ClassPrompts, PromptsConfig, expand
-from flvlp.engine.config import PRECISIONS
+from flvlp.engine.config import EncodingConfig
 from flvlp.models.config import NONE, HeadConfig
 from judging import headline, judge_scores
 from results import close_job, write_predictions
@@ -36,25 +36,21 @@ VIEWS = ("auto", "frontal", "lateral", "fused")
 
 
 @dataclass
-class ZeroshotConfig:
+class ZeroshotConfig(EncodingConfig):
     """How images are encoded.
 
     Attributes:
         name: `zeroshot`.
         view: `frontal`, `lateral` (studies without one are left out), `fused`, or `auto`: fused where pre-training has
             trained that feature, else frontal.
-        batch_size, num_workers, precision: of the encoding; they move no result beyond rounding.
     """
 
     name: str = "zeroshot"
     view: str = "auto"
-    batch_size: int = 64
-    num_workers: int = 2
-    precision: str = "auto"
 
     def __post_init__(self) -> None:
+        EncodingConfig.__post_init__(self)
         check_choice("task.view", self.view, VIEWS)
-        check_choice("task.precision", self.precision, PRECISIONS)
 
 
 @dataclass

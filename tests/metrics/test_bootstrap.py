@@ -10,8 +10,8 @@ from flvlp.metrics.bootstrap import (
     iter_patient_weights,
     known_mean,
     paired_bootstrap,
-    patient_weights,
 )
+from tests.metrics.draws import patient_weights
 
 PATIENTS = ["b", "a", "b", "c", "a", "b", "d"]
 

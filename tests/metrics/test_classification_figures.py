@@ -4,8 +4,8 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score, matthews_corrcoef, roc_auc_score
 
-from flvlp.metrics.bootstrap import patient_weights
 from flvlp.metrics.classification_figures import exclusive_figures, findings_figures
+from tests.metrics.draws import patient_weights
 
 NAMES = ("Edema", "Mass", "Hernia")
 DRAWS = 60

@@ -3,11 +3,11 @@
 import numpy as np
 import pytest
 
-from flvlp.metrics.bootstrap import patient_weights
 from flvlp.metrics.coco import CocoEvaluation
 from flvlp.metrics.detection import ImageBoxes, rsna_map
 from flvlp.metrics.detection_figures import coco_map, detection_figures
 from tests.metrics.boxes import found, random_set, truth
+from tests.metrics.draws import patient_weights
 
 
 def test_average_precision_of_a_hand_made_case() -> None:

@@ -9,9 +9,9 @@ import torch
 from torch import Tensor
 from torch.overrides import TorchFunctionMode
 
-from flvlp.metrics.bootstrap import patient_weights
 from flvlp.metrics.retrieval import FirstHits, first_hits, precision_at, recall_at, retrieval
 from flvlp.metrics.retrieval_figures import retrieval_figures
+from tests.metrics.draws import patient_weights
 
 SIDES = ("image_to_text", "text_to_image")
 

@@ -4,7 +4,6 @@ import numpy as np
 import pytest
 from sklearn.metrics import f1_score
 
-from flvlp.metrics.bootstrap import patient_weights
 from flvlp.metrics.segmentation import (
     CONVENTIONS,
     dice_per_image,
@@ -12,6 +11,7 @@ from flvlp.metrics.segmentation import (
     overlaps,
     segmentation_figures,
 )
+from tests.metrics.draws import patient_weights
 
 # Overlap, truth, prediction: half right, missed, both empty, a false alarm.
 HAND_MADE = np.array([2, 0, 0, 0]), np.array([4, 5, 0, 0]), np.array([4, 0, 0, 3])

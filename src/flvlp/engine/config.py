@@ -123,3 +123,26 @@ class FitConfig:
                 raise ValueError(f"task.fit.{key}: must not be negative, got {getattr(self, key)}")
         if self.max_steps is not None and self.max_steps < 1:
             raise ValueError(f"task.fit.max_steps: must be at least 1 or null, got {self.max_steps}")
+
+
+@dataclass
+class EncodingConfig:
+    """How studies are encoded by a task that trains nothing; no key moves a result beyond rounding.
+
+    Attributes:
+        batch_size: B, per rank.
+        num_workers, precision: as in `EngineConfig`.
+    """
+
+    batch_size: int = 64
+    num_workers: int = 2
+    precision: str = "auto"
+
+    def __post_init__(self) -> None:
+        if self.precision not in PRECISIONS:
+            raise ValueError(
+                f"task.precision: unknown choice {self.precision!r}; choose one of: {', '.join(PRECISIONS)}"
+            )
+        for key, least in (("batch_size", 1), ("num_workers", 0)):
+            if getattr(self, key) < least:
+                raise ValueError(f"task.{key}: must be at least {least}, got {getattr(self, key)}")

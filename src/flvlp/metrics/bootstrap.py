@@ -76,11 +76,6 @@ def iter_patient_weights(
         yield np.stack([np.bincount(some, minlength=count).astype(np.int32)[patient] for some in drawn])
 
 
-def patient_weights(patients: Sequence[str], draws: int = DRAWS, seed: int = 0) -> np.ndarray:
-    """Returns the blocks of `iter_patient_weights` as one (draws, N) int32 array: 4 bytes times draws times N."""
-    return np.concatenate(list(iter_patient_weights(patients, draws, seed)))
-
-
 def bootstrap(
     statistic: Callable[[np.ndarray], np.ndarray], patients: Sequence[str], draws: int = DRAWS, seed: int = 0
 ) -> np.ndarray:

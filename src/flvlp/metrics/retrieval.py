@@ -23,16 +23,7 @@ def recall_at(queries: Tensor, gallery: Tensor, k: int) -> Tensor:
     Returns:
         (N,) float32 in [0, 1]; its mean is R@k.
     """
-    queries = functional.normalize(queries.float(), dim=-1)
-    gallery = functional.normalize(gallery.float(), dim=-1)
-    hits = []
-    for start in range(0, len(queries), CHUNK):
-        similarity = queries[start : start + CHUNK] @ gallery.T
-        own = similarity.diagonal(start).unsqueeze(1)
-        better = (similarity > own).sum(dim=1)
-        tied = (similarity == own).sum(dim=1)  # includes the match itself
-        hits.append(((k - better) / tied).clamp(0, 1).where(tied > 0, 0.0))  # a feature of NaN ties with nothing
-    return torch.cat(hits) if hits else queries.new_zeros(0)
+    return own_hits(queries, gallery).recall(k).float() if len(queries) else queries.new_zeros(0)
 
 
 def retrieval(images: Tensor, reports: Tensor) -> dict[str, float]:
@@ -48,10 +39,17 @@ def retrieval(images: Tensor, reports: Tensor) -> dict[str, float]:
     if not len(images):
         return {}
     figures: dict[str, float] = {}
+    there, back = own_hits(images, reports), own_hits(reports, images)
     for k in RECALL_AT:
-        forth, back = (float(recall_at(*pair, k).mean()) for pair in ((images, reports), (reports, images)))
-        figures |= {f"image_to_text/r{k}": forth, f"text_to_image/r{k}": back, f"r{k}": (forth + back) / 2}
+        forth, reverse = (float(hits.recall(k).float().mean()) for hits in (there, back))
+        figures |= {f"image_to_text/r{k}": forth, f"text_to_image/r{k}": reverse, f"r{k}": (forth + reverse) / 2}
     return figures
+
+
+def own_hits(queries: Tensor, gallery: Tensor) -> "FirstHits":
+    """Finds where the own match of each query stands: row i of (N, D) in row i of (N, D)."""
+    own = torch.arange(len(queries), device=queries.device)
+    return first_hits(queries, gallery, query_groups=own, gallery_groups=own, chunk=CHUNK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -90,7 +88,7 @@ def first_hits(
 ) -> FirstHits:
     """Finds where the first correct item of each query stands; an item is correct where its group is the query's.
 
-    With groups `arange(N)` on both sides only the own pair is correct, as in `recall_at`; with a hash of the report,
+    With groups `arange(N)` on both sides only the own pair is correct (`own_hits`); with a hash of the report,
     every study with the same report is.
 
     Args:

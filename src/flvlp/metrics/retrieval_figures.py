@@ -1,13 +1,24 @@
 """All figures of a retrieval task with intervals by patient, as a flat dict for the result row."""
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 
 import numpy as np
 import torch
 from torch import Tensor
 
 from flvlp.metrics.bootstrap import DRAWS, bootstrap, interval
-from flvlp.metrics.retrieval import CHUNK, RECALL_AT, first_hits, precision_at
+from flvlp.metrics.retrieval import CHUNK, RECALL_AT, FirstHits, first_hits, precision_at
+
+DIRECTIONS = ("image_to_text", "text_to_image")
+
+
+def hits_of(images: Tensor, reports: Tensor, groups: Tensor, chunk: int = CHUNK) -> dict[str, FirstHits]:
+    """Returns where the first right answer of each query stands, by direction; arguments as in `retrieval_figures`."""
+    pairs = zip(DIRECTIONS, ((images, reports), (reports, images)), strict=True)
+    return {
+        direction: first_hits(*pair, query_groups=groups, gallery_groups=groups, chunk=chunk)
+        for direction, pair in pairs
+    }
 
 
 def retrieval_figures(
@@ -17,6 +28,7 @@ def retrieval_figures(
     patients: Sequence[str],
     *,
     classes: Tensor | None = None,
+    hits: Mapping[str, FirstHits] | None = None,
     draws: int = DRAWS,
     seed: int = 0,
     chunk: int = CHUNK,
@@ -32,13 +44,15 @@ def retrieval_figures(
             only; equal for studies with the same report: each of them.
         patients: N patient ids.
         classes: (N,) int64, one class a study, for the sets made of classes (5x200, 8x200); None leaves precision out.
+        hits: `hits_of` of the same arguments, where it is there already.
         draws, seed: of the bootstrap.
         chunk: queries at a time; memory grows with chunk times N.
 
     Returns:
         For `image_to_text` and `text_to_image`: `<direction>/r1`, `r5`, `r10` in [0, 1], each with `_low` and `_high`;
         `<direction>/median_rank` and `mean_rank` from 1; with classes `<direction>/p1`, `p5`, `p10` likewise with
-        intervals. `rsum`: the six recalls in percent, summed, in [0, 600], with its interval. `pool`: N.
+        intervals. `r1`, `r5`, `r10`: the means of both directions; `rsum`: the six recalls in percent, summed, in
+        [0, 600]; these with intervals too. `pool`: N.
 
     Raises:
         ValueError: an empty pool, or lengths that differ.
@@ -50,11 +64,11 @@ def retrieval_figures(
         )
     figures: dict[str, float] = {}
     of_queries: dict[str, Tensor] = {}
-    for direction, pair in (("image_to_text", (images, reports)), ("text_to_image", (reports, images))):
-        hits = first_hits(*pair, query_groups=groups, gallery_groups=groups, chunk=chunk)
-        ranks = hits.rank().cpu().numpy()
+    hits = hits or hits_of(images, reports, groups, chunk)
+    for direction, pair in zip(DIRECTIONS, ((images, reports), (reports, images)), strict=True):
+        ranks = hits[direction].rank().cpu().numpy()
         figures |= {f"{direction}/median_rank": float(np.median(ranks)), f"{direction}/mean_rank": float(ranks.mean())}
-        of_queries |= {f"{direction}/r{k}": hits.recall(k) for k in RECALL_AT}
+        of_queries |= {f"{direction}/r{k}": hits[direction].recall(k) for k in RECALL_AT}
         if classes is not None:
             of_queries |= {
                 f"{direction}/p{k}": precision_at(*pair, k, query_classes=classes, gallery_classes=classes, chunk=chunk)
@@ -66,4 +80,8 @@ def retrieval_figures(
     drawn = bootstrap(lambda weights: weights @ table / weights.sum(axis=1, keepdims=True), patients, draws, seed)
     for column, name in enumerate(of_queries):
         figures |= interval(float(table[:, column].mean()), drawn[:, column]).named(name)
+    names = list(of_queries)
+    for k in RECALL_AT:  # a mean of two figures is the mean of their draws
+        both = [names.index(f"{direction}/r{k}") for direction in DIRECTIONS]
+        figures |= interval(float(table[:, both].mean()), drawn[:, both].mean(axis=1)).named(f"r{k}")
     return figures | {"pool": float(len(images))}

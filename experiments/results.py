@@ -18,7 +18,8 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-COUNTS = ("images", "positives", "known", "classes_", "pool", "boxes", "predictions")  # figures that are numbers of something
+# figures that are numbers of something
+COUNTS = ("images", "positives", "known", "classes_", "pool", "boxes", "predictions")
 
 
 def named(job: Job, positions: Iterable[int]) -> list[str]:

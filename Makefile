@@ -2,6 +2,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 NPROC ?= 1
+TEST_PROCESSES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n : 8)))
 ARGS ?=
 LOGDIR ?= runs/pretrain
 DATASET ?= nih14
@@ -65,11 +66,13 @@ prepare: $(STAMP) ## count a download and decode its pictures once: DATASET=nih1
 doctor: $(STAMP) ## say what is there and what is missing: DATASET=nih14 ROOT=/data/nih
 	@$(BIN)/python experiments/prepare.py action=doctor dataset=$(DATASET) $(if $(ROOT),"dataset.root='$(ROOT)'") $(ARGS)
 
-test: $(STAMP) ## run the tests (minutes, no network)
-	$(BIN)/python -m pytest -m "not slow" $(ARGS)
+# A file of tests stays in one process, which makes what its tests share once; a thread each.
+test test-slow: export OMP_NUM_THREADS := 1
+test: $(STAMP) ## run the tests (minutes, no network), TEST_PROCESSES side by side
+	$(BIN)/python -m pytest -m "not slow" -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 test-slow: $(STAMP) ## run the long tests too
-	$(BIN)/python -m pytest $(ARGS)
+	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
 
 check: $(STAMP) ## lint, formatting and types
 	$(BIN)/ruff check .

@@ -18,13 +18,13 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from downstream import CommonArgs, Job, open_job
-from entry import refuse_sweep_under_torchrun, run_folder, typed
 from flvlp.data.config import AugmentConfig, check_choice
 from flvlp.engine.config import FitConfig
 from flvlp.models.config import HeadConfig
-from judging import headline, judge_scores, selection
-from results import close_job, write_predictions
+from support.downstream import CommonArgs, Job, open_job
+from support.entry import refuse_sweep_under_torchrun, run_folder, typed
+from support.judging import headline, judge_scores, selection
+from support.results import close_job, write_predictions
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
     from flvlp.data.loaders import PictureLoaders
     from flvlp.data.pictures import ViewDataset
     from flvlp.data.sampler import EpochSampler
-    from flvlp.data.studies import Labels
+    from flvlp.data.studies import Labels, StudySource
     from flvlp.types import TrainableModel
 
     Scored = tuple[np.ndarray, np.ndarray]  # positions in the source (n,) and scores (n, C)
@@ -72,7 +72,11 @@ def classify(args: Args, folder: Path, config_yaml: str) -> float:
     """Trains on the training part, selects on validation, tests once; returns the headline figure."""
     from flvlp.data.pictures import CollateLabels
 
-    job = open_job("classify", args, folder, config_yaml, long_side=lambda given: given.image.resize)
+    def texts(source: "StudySource") -> tuple[str, ...]:
+        is_fused = args.task.head.view == "fused"  # a bundle with its fusion has a vocabulary, which nobody reads here
+        return source.labels.names if is_fused and source.labels else ()
+
+    job = open_job("classify", args, folder, config_yaml, long_side=lambda given: given.image.resize, texts=texts)
     labels = job.labels("classification")
     job.keep_view(args.task.head.view)
     collate = CollateLabels(job.given.image.crop, len(labels.names))
@@ -108,6 +112,7 @@ def probe(job: Job, args: Args, labels: "Labels", loaders: "PictureLoaders") -> 
     if head.view == "fused" and job.given.loaded is not None and not job.given.loaded.has_fusion:
         raise ValueError("task.head.view: fused, and nothing trained that feature (itc.weight=0); take view=both")
     found, features = encode_parts(job, args, loaders)
+    job.trained = len(found["train"])
     features = fill_and_scale(features, scales=head.norm == "standardise")
     model = LinearProbe(features["train"].shape[1], len(labels.names), head).to(job.device)
     sampler = EpochSampler(
@@ -158,6 +163,7 @@ def finetune(job: Job, args: Args, labels: "Labels", loaders: "PictureLoaders") 
     from flvlp.engine.predict import predict
     from flvlp.models.classifier import Classifier
 
+    job.trained = len(job.parts["train"])
     model = Classifier(job.given.views, len(labels.names), args.task.head).to(job.device)
     dataset = view_dataset(job, args, is_training=True)
     batches, sampler = loaders.training(
@@ -212,7 +218,6 @@ def train(
             return exclusive_loss(logits, batch.labels, weights), known_studies(batch.labels)
         return findings_loss(logits, batch.labels, weights), known_labels(batch.labels)
 
-    job.trained = len(job.parts["train"])
     judge = (lambda: selection(labels, *score("validation"))) if job.has_validation else None
     Fit(model, criterion, args.task.fit, sampler.steps).run(
         batches, sampler, judge, metric=headline(labels), run_log=job.run_log, seed=args.seed

@@ -20,7 +20,10 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from detected import (
+from flvlp.data.config import AugmentConfig
+from flvlp.engine.config import FitConfig
+from flvlp.models.task_config import DetectorConfig
+from support.detected import (
     HEADLINE,
     SELECTED_ON,
     Found,
@@ -32,12 +35,9 @@ from detected import (
     selection,
     write_boxes,
 )
-from downstream import CommonArgs, Job, open_job
-from entry import refuse_sweep_under_torchrun, run_folder, typed
-from flvlp.data.config import AugmentConfig
-from flvlp.engine.config import FitConfig
-from flvlp.models.task_config import DetectorConfig
-from results import close_job
+from support.downstream import CommonArgs, Job, open_job
+from support.entry import refuse_sweep_under_torchrun, run_folder, typed
+from support.results import close_job
 
 if TYPE_CHECKING:
     from torch import Tensor, nn

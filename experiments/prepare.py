@@ -18,9 +18,9 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from entry import typed
 from flvlp.data.config import check_choice
 from flvlp.data.readers.config import DatasetConfig, FilesConfig, PublishedConfig
+from support.entry import typed
 
 if TYPE_CHECKING:
     from flvlp.data.cache.making import Header

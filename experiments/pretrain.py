@@ -16,13 +16,13 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from entry import refuse_sweep_under_torchrun, remove_if_empty, resumed_config, run_folder, typed
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.engine.config import EngineConfig
 from flvlp.losses.config import LossConfig
 from flvlp.models.config import NONE, EncoderConfig, HeadsConfig
-from inputs import check_same_data, find_tokenizer, name_of, read_source, show_studies, write_fingerprint
-from seen import write_seen
+from support.entry import refuse_sweep_under_torchrun, remove_if_empty, resumed_config, run_folder, typed
+from support.inputs import check_same_data, find_tokenizer, name_of, read_source, show_studies, write_fingerprint
+from support.seen import write_seen
 
 if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a misspelt key must not wait for them
     from flvlp.data.loaders import Loaders

@@ -18,13 +18,13 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from downstream import CommonArgs, Job, open_job
-from entry import refuse_sweep_under_torchrun, run_folder, typed
 from flvlp.data.config import MaskingConfig
 from flvlp.engine.config import EncodingConfig
-from results import close_job, named, write_table
-from retrieval_page import write_page
-from retrieved import Pool, combined, facts, judge, tables
+from support.downstream import CommonArgs, Job, open_job
+from support.entry import refuse_sweep_under_torchrun, run_folder, typed
+from support.results import close_job, named, write_table
+from support.retrieval_page import write_page
+from support.retrieved import Pool, combined, facts, judge, tables
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -34,7 +34,7 @@ if TYPE_CHECKING:
     from flvlp.data.readers.config import DatasetConfig
     from flvlp.data.studies import StudySource
     from flvlp.types import Batch
-    from retrieved import Judged
+    from support.retrieved import Judged
 
 log = logging.getLogger(__name__)
 

@@ -19,14 +19,14 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from downstream import CommonArgs, Job, open_job
-from entry import refuse_sweep_under_torchrun, run_folder, typed
 from flvlp.data.config import AugmentConfig
 from flvlp.engine.config import FitConfig
 from flvlp.losses.task_config import SegmentationLossConfig
 from flvlp.models.task_config import SegmenterConfig
-from results import close_job
-from segmented import (
+from support.downstream import CommonArgs, Job, open_job
+from support.entry import refuse_sweep_under_torchrun, run_folder, typed
+from support.results import close_job
+from support.segmented import (
     HEADLINE,
     SELECTED_ON,
     THRESHOLDS,

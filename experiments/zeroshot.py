@@ -16,14 +16,14 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from downstream import CommonArgs, Job, open_job
-from entry import refuse_sweep_under_torchrun, run_folder, typed
 from flvlp.data.config import check_choice
 from flvlp.data.prompts import ClassPrompts, PromptsConfig, expand
 from flvlp.engine.config import EncodingConfig
 from flvlp.models.config import NONE, HeadConfig
-from judging import headline, judge_scores
-from results import close_job, write_predictions
+from support.downstream import CommonArgs, Job, open_job
+from support.entry import refuse_sweep_under_torchrun, run_folder, typed
+from support.judging import headline, judge_scores
+from support.results import close_job, write_predictions
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -191,7 +191,7 @@ def score(job: Job, args: Args, labels: "Labels", images: "Tensor", prompts: tup
 
 def spread(labels: "Labels", positions: np.ndarray, scored: list[np.ndarray], figure: str) -> dict[str, float]:
     """Returns mean and standard deviation of the headline figure over the draws of the prompts."""
-    from judging import selection
+    from support.judging import selection
 
     values = [selection(labels, positions, scores).get(figure, np.nan) for scores in scored]
     return {f"{figure}_of_draws": float(np.mean(values)), f"{figure}_of_draws_sd": float(np.std(values, ddof=1))}

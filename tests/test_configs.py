@@ -9,8 +9,8 @@ from hydra import compose, initialize_config_dir
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
-from entry import typed
 from pretrain import Args
+from support.entry import typed
 
 CONF = Path(__file__).parents[1] / "conf"
 NO_CHOICES = {CONF, CONF / "dataset" / "base", CONF / "prompts" / "base"}  # what choices have in common is none

@@ -42,12 +42,13 @@ ONLY_IN = {
     "hydra": ("experiments/",),
     "omegaconf": ("experiments/",),
 }
+FILES = sorted([*SOURCE.rglob("*.py"), *EXPERIMENTS.rglob("*.py")])
 # Files that `--help` and a misspelt key wait for.
 LIGHT = [
     *SOURCE.rglob("config.py"),
     *SOURCE.rglob("*_config.py"),
     SOURCE / "data" / "prompts.py",
-    *EXPERIMENTS.glob("*.py"),
+    *EXPERIMENTS.rglob("*.py"),
 ]
 HEAVY = {"torch", "timm", "transformers", "torchvision", "pandas", "sklearn", "scipy"}
 
@@ -82,7 +83,7 @@ def test_a_module_imports_only_what_lies_below_it(path: Path) -> None:
             assert parts[1] in ALLOWED[module], f"{path} imports {name}; {module} may import: {sorted(ALLOWED[module])}"
 
 
-@pytest.mark.parametrize("path", sorted([*SOURCE.rglob("*.py"), *EXPERIMENTS.glob("*.py")]), ids=lambda path: path.name)
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
 def test_a_library_is_imported_in_its_place_only(path: Path) -> None:
     place = str(path.relative_to(SOURCE)) if path.is_relative_to(SOURCE) else str(path.relative_to(ROOT))
     for name, _ in imports(path):
@@ -108,6 +109,6 @@ def test_importing_the_package_loads_no_torch() -> None:
 
 
 def test_no_file_has_outgrown_its_purpose() -> None:
-    files = [*SOURCE.rglob("*.py"), *EXPERIMENTS.glob("*.py"), *(ROOT / "tests").rglob("*.py")]
+    files = [*FILES, *(ROOT / "tests").rglob("*.py")]
     long = {str(path.relative_to(ROOT)): count for path in files if (count := len(path.read_text().splitlines())) > 250}
     assert not long, f"files of more than 250 lines: {long}"

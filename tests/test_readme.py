@@ -9,7 +9,8 @@ README = (ROOT / "README.md").read_text()
 
 def test_the_tree_names_every_folder_and_every_file_beside_them_and_no_other() -> None:
     named = re.findall(r"^((?:src/flvlp|experiments)/\S+)\s", README, flags=re.MULTILINE)
-    folders = {path.parent for path in (ROOT / "src" / "flvlp").rglob("*.py")} - {ROOT / "src" / "flvlp"}
+    roots = (ROOT / "src" / "flvlp", ROOT / "experiments")
+    folders = {path.parent for root in roots for path in root.rglob("*.py")} - {*roots}
     files = [*(ROOT / "src" / "flvlp").glob("[!_]*.py"), *(ROOT / "experiments").glob("*.py")]
     on_disk = {f"{path.relative_to(ROOT)}/" for path in folders} | {str(path.relative_to(ROOT)) for path in files}
     assert len(named) == len(set(named))
@@ -17,7 +18,7 @@ def test_the_tree_names_every_folder_and_every_file_beside_them_and_no_other() -
 
 
 def test_the_first_line_of_every_file_says_what_it_is() -> None:
-    files = [*(ROOT / "src" / "flvlp").rglob("*.py"), *(ROOT / "experiments").glob("*.py")]
+    files = [*(ROOT / "src" / "flvlp").rglob("*.py"), *(ROOT / "experiments").rglob("*.py")]
     silent = [
         str(path.relative_to(ROOT)) for path in files if path.read_text() and not path.read_text().startswith('"""')
     ]

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
-from entry import typed
+from support.entry import typed
 
 CONF = Path(__file__).parents[2] / "conf"
 # A stand-in that is made in a second, and encoders without training.

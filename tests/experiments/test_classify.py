@@ -12,6 +12,7 @@ from tests.experiments.conftest import result_of
 
 QUICK = ("task.fit.epochs=3", "task.fit.batch_size=16", "task.fit.num_workers=0", "task.fit.precision=fp32")
 Task = Callable[..., Path]
+PROJECTED = "task.head.features=projected"
 
 
 def read_predictions(folder: Path) -> list[dict[str, str]]:
@@ -54,11 +55,10 @@ def test_the_same_seed_gives_the_same_row(task: Task) -> None:
     assert first["figures"] == second["figures"]
 
 
-@pytest.mark.parametrize("view", ["both", "lateral"])
-def test_a_probe_takes_every_view_that_the_set_has(task: Task, view: str) -> None:
-    row = result_of(
-        task("classify", *QUICK, "dataset=chexpert", "dataset.standin_studies=90", f"task.head.view={view}")
-    )
+@pytest.mark.parametrize(("view", "overrides"), [("both", ()), ("lateral", ()), ("fused", (PROJECTED,))])
+def test_a_probe_takes_every_view_that_the_set_has(task: Task, view: str, overrides: tuple[str, ...]) -> None:
+    chexpert = ("dataset=chexpert", "dataset.standin_studies=90")
+    row = result_of(task("classify", *QUICK, *chexpert, f"task.head.view={view}", *overrides))
     assert row["view"] == view
     assert row["figures"]["macro_auroc"] > 0
 
@@ -108,7 +108,10 @@ def test_a_trunk_of_timm_stands_in_for_the_encoders(task: Task) -> None:
         (("dataset.split=nih14/patient",), "no test part"),
         (("encoders=nowhere",), "no such folder"),
         (("task.head.view=lateral",), "view=lateral"),
-        (("task.head.view=fused", "task.head.features=projected"), "no fused feature"),
+        (
+            ("encoders=timm:resnet18", "encoders_weights=random", "task.head.view=fused", PROJECTED),
+            "no fused feature",
+        ),
     ],
 )
 def test_what_cannot_be_done_says_what_to_do(task: Task, overrides: tuple[str, ...], message: str) -> None:

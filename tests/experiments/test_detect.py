@@ -14,9 +14,6 @@ import torch
 from hydra import compose, initialize_config_dir
 
 from detect import Args, check_parts, criterion, find_boxes, train
-from detected import Found, selection
-from downstream import Job
-from entry import typed
 from flvlp.baselines import GivenEncoders
 from flvlp.data.config import ImageConfig
 from flvlp.data.loaders import PictureLoaders
@@ -27,6 +24,9 @@ from flvlp.metrics.detection import ImageBoxes
 from flvlp.metrics.detection_figures import detection_figures
 from flvlp.models.detector import Detector
 from flvlp.models.encoders import ViewEncoders
+from support.detected import Found, selection
+from support.downstream import Job
+from support.entry import typed
 from tests.builders import HandMadeSource, encoder_config
 from tests.conftest import ONE_PROCESS, ROOT, TWO_PROCESSES, environment
 

@@ -10,7 +10,15 @@ import pytest
 import torch
 
 from detect import Args
-from detected import (
+from flvlp.baselines import GivenEncoders
+from flvlp.data.config import ImageConfig
+from flvlp.data.readers.config import RSNAConfig
+from flvlp.data.studies import Boxes, Labels
+from flvlp.engine.log import RunLog
+from flvlp.metrics.detection import ImageBoxes, rsna_map
+from flvlp.models.detector import Detections
+from flvlp.models.encoders import ViewEncoders
+from support.detected import (
     THRESHOLDS,
     Found,
     choose_pictures,
@@ -22,15 +30,7 @@ from detected import (
     unannotated,
     write_boxes,
 )
-from downstream import Job
-from flvlp.baselines import GivenEncoders
-from flvlp.data.config import ImageConfig
-from flvlp.data.readers.config import RSNAConfig
-from flvlp.data.studies import Boxes, Labels
-from flvlp.engine.log import RunLog
-from flvlp.metrics.detection import ImageBoxes, rsna_map
-from flvlp.models.detector import Detections
-from flvlp.models.encoders import ViewEncoders
+from support.downstream import Job
 from tests.builders import HandMadeSource, encoder_config
 from tests.metrics.boxes import found, truth
 

@@ -8,7 +8,7 @@ import torch
 from PIL import Image
 from torch import Tensor
 
-from drawing import GAP, PREDICTION, SHOWN_SIDE, TRUTH, boxes_on, factor_of, overlay, save_png
+from support.drawing import GAP, PREDICTION, SHOWN_SIDE, TRUTH, boxes_on, factor_of, overlay, save_png
 
 
 def coloured(picture: Tensor) -> Tensor:

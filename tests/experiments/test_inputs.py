@@ -6,7 +6,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from inputs import DATA, check_same_data, write_fingerprint
+from support.inputs import DATA, check_same_data, write_fingerprint
 from tests.builders import HandMadeSource
 
 

@@ -9,8 +9,8 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from pages import Answer, Query, Section, Shown, Table, png_address, render
-from retrieval_page import choose
+from support.pages import Answer, Query, Section, Shown, Table, png_address, render
+from support.retrieval_page import choose
 
 VOID = {"meta", "img"}
 HOSTILE = '<script>alert("x")</script> & <img src=http://elsewhere/x.png> 5 < 6\nsecond line'

@@ -11,14 +11,14 @@ import numpy as np
 import pytest
 import torch
 
-from downstream import Job
 from flvlp.baselines import GivenEncoders, find_encoders
 from flvlp.data.readers.config import CheXpertConfig, MimicCxrConfig, PairsConfig
 from flvlp.data.studies import Labels
 from flvlp.types import TextFeatures
-from retrieval_page import write_page
 from retrieve import Args, RetrievalConfig, encode, keep_pool, retrieve, write_ranks
-from retrieved import DIRECTIONS, SIDES, Judged, Pool, combined, facts, judge, tables
+from support.downstream import Job
+from support.retrieval_page import write_page
+from support.retrieved import DIRECTIONS, SIDES, Judged, Pool, combined, facts, judge, tables
 from tests.builders import REPORTS, HandMadeSource, encoder_config, text_config
 from tests.conftest import ONE_PROCESS, PHANTOMS, ROOT, TWO_PROCESSES, environment
 

@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from flvlp.data.studies import Study
-from seen import count_seen, seen_patients, write_seen
+from support.seen import count_seen, seen_patients, write_seen
 
 
 def source_of(*patients: str, report: str = "Clear.", train: int = 2) -> Any:

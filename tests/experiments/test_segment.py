@@ -14,8 +14,6 @@ import torch
 from hydra import compose, initialize_config_dir
 from PIL import Image
 
-from downstream import Job
-from entry import typed
 from flvlp.baselines import GivenEncoders
 from flvlp.data.config import ImageConfig
 from flvlp.data.transforms import fit_square
@@ -23,7 +21,9 @@ from flvlp.engine.log import RunLog
 from flvlp.metrics.segmentation import overlaps
 from flvlp.models.encoders import ViewEncoders
 from segment import Args, Work, set_up
-from segmented import SELECTED_ON, THRESHOLDS
+from support.downstream import Job
+from support.entry import typed
+from support.segmented import SELECTED_ON, THRESHOLDS
 from tests.builders import HandMadeSource, encoder_config
 from tests.conftest import ROOT, TWO_PROCESSES, environment
 from tests.experiments.conftest import TINY, result_of

@@ -5,7 +5,7 @@ import pytest
 import torch
 
 from flvlp.data.studies import Boxes
-from segmented import SELECTED_ON, THRESHOLDS, Counted, balanced, choose_examples, pixel_counts, selection
+from support.segmented import SELECTED_ON, THRESHOLDS, Counted, balanced, choose_examples, pixel_counts, selection
 from tests.builders import HandMadeSource
 
 

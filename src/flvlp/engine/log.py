@@ -40,7 +40,7 @@ def set_up_console() -> None:
 def open_run(folder: Path, config_yaml: str, seed: int, is_new: bool) -> None:
     """Writes `config.yaml` of a new run, adds this start to `run.json`, points `latest` beside the folder to it.
 
-    The console's lines also go to `log.txt`.
+    The console's lines also go to `log.txt`. The jobs of a sweep (`sweeps/<date_time>/<n>`) get no `latest`.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder / "log.txt")
@@ -57,6 +57,8 @@ def open_run(folder: Path, config_yaml: str, seed: int, is_new: bool) -> None:
     earlier = json.loads(path.read_text()) if path.exists() else []
     path.write_text(json.dumps([*earlier, provenance(seed)], indent=2) + "\n")
     latest = folder.parent / "latest"
+    if folder.parent.parent.name == "sweeps":  # whoever reads all jobs of a sweep would read the last one twice
+        return
     if latest.is_symlink() or not latest.exists():  # a folder of that name is somebody's own
         link = folder.parent / f".latest.{os.getpid()}"
         link.symlink_to(folder.name, target_is_directory=True)

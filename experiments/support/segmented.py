@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from downstream import Job
-from drawing import choose_rows, keep_picture, overlay
-from results import named, write_table
+from support.downstream import Job
+from support.drawing import choose_rows, keep_picture, overlay
+from support.results import named, write_table
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -6,10 +6,10 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from downstream import Job
-from pages import Answer, Query, Section, Shown, Table, render
-from results import named
-from retrieved import DIRECTIONS, Judged, Pool
+from support.downstream import Job
+from support.pages import Answer, Query, Section, Shown, Table, render
+from support.results import named
+from support.retrieved import DIRECTIONS, Judged, Pool
 
 log = logging.getLogger(__name__)
 

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from torch import Tensor
 
-    from downstream import Job
+    from support.downstream import Job
 
 SHOWN_SIDE = 448  # pixels; a smaller picture is enlarged by the least whole factor that reaches it
 TRUTH, PREDICTION = (0, 200, 0), (255, 0, 200)  # green and magenta: told apart by people who see no red and green

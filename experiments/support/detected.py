@@ -7,9 +7,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from downstream import Job
-from drawing import SHOWN_SIDE, boxes_on, choose_rows, keep_picture
-from results import named, write_table
+from support.downstream import Job
+from support.drawing import SHOWN_SIDE, boxes_on, choose_rows, keep_picture
+from support.results import named, write_table
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -9,7 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from downstream import Job
+from support.downstream import Job
 
 if TYPE_CHECKING:
     import numpy as np

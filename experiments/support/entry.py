@@ -63,6 +63,14 @@ def run_folder() -> Path:
     return Path(HydraConfig.get().runtime.output_dir)
 
 
+def is_overridden(group: str) -> bool:
+    """Returns whether the command line says something of a configuration group, or of a key in it."""
+    if not HydraConfig.initialized():
+        return False
+    keys = [override.lstrip("+~").partition("=")[0] for override in HydraConfig.get().overrides.task]
+    return any(key.replace("/", ".").partition(".")[0] == group for key in keys)
+
+
 def remove_if_empty(folder: Path) -> None:
     """Removes a folder that nothing was written to."""
     if folder.is_dir() and not any(folder.iterdir()):

@@ -6,8 +6,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from downstream import Job
-from pages import Table
+from support.downstream import Job
+from support.pages import Table
 
 if TYPE_CHECKING:
     from torch import Tensor

@@ -10,8 +10,9 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flvlp.models.config import EncoderConfig
-from inputs import read_source
-from seen import count_seen
+from support.entry import is_overridden
+from support.inputs import read_source
+from support.seen import count_seen
 
 if TYPE_CHECKING:
     import torch
@@ -215,6 +216,8 @@ def open_job(
         texts=lambda: texts(source(args.encoder.resize)) if texts else (),
     )
     given.views.to(device)
+    if given.folder and is_overridden("encoder"):
+        log.warning("encoder: not used, saved encoders bring their own (%s)", given.name)
     data = source(long_side(given))
     log.info("encoders: %s, sha256 %s", given.name, given.sha256[:12])
     parts = choose_parts(args, data)

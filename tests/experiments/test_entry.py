@@ -1,0 +1,52 @@
+"""What the command line says and a run does not use is told."""
+
+from collections.abc import Callable
+from pathlib import Path
+from types import SimpleNamespace
+
+import pytest
+import torch
+
+from flvlp.models.encoders import Encoders
+from flvlp.saved_encoders import save_encoders
+from support import entry
+from tests.builders import encoder_config, make_tokenizer
+
+
+def command_line(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
+    """Makes Hydra say that these overrides were given."""
+    state = SimpleNamespace(overrides=SimpleNamespace(task=list(overrides)))
+    monkeypatch.setattr(entry, "HydraConfig", SimpleNamespace(initialized=lambda: True, get=lambda: state))
+
+
+@pytest.mark.parametrize("override", ["encoder=paper", "encoder.crop=96", "encoder/text=minilm", "+encoder.text.x=1"])
+def test_a_group_is_overridden_by_its_choice_and_by_its_keys(monkeypatch: pytest.MonkeyPatch, override: str) -> None:
+    command_line(monkeypatch, "seed=1", override)
+    assert entry.is_overridden("encoder")
+
+
+@pytest.mark.parametrize("override", ["encoders=random", "encoders_weights=random", "task.model.encoder_mode=finetune"])
+def test_a_name_that_begins_alike_is_another(monkeypatch: pytest.MonkeyPatch, override: str) -> None:
+    command_line(monkeypatch, override)
+    assert not entry.is_overridden("encoder")
+
+
+@pytest.mark.parametrize(
+    ("encoders", "overrides", "is_said"),
+    [("saved", ("encoder.crop=96",), True), ("saved", (), False), ("random", ("encoder.crop=96",), False)],
+)
+def test_a_bundle_given_beside_saved_encoders_is_said_to_be_unused(
+    monkeypatch: pytest.MonkeyPatch,
+    task: Callable[..., Path],
+    tmp_path: Path,
+    *,
+    encoders: str,
+    overrides: tuple[str, ...],
+    is_said: bool,
+) -> None:
+    torch.manual_seed(0)
+    save_encoders(tmp_path / "saved", Encoders(encoder_config()).eval(), make_tokenizer(), True, {})
+    command_line(monkeypatch, *overrides)
+    wanted = str(tmp_path / "saved") if encoders == "saved" else encoders
+    folder = task("classify", f"encoders={wanted}", "task.fit.max_steps=1", "task.fit.num_workers=0")
+    assert ("encoder: not used" in (folder / "log.txt").read_text()) == is_said

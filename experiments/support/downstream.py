@@ -4,6 +4,7 @@ import logging
 import time
 from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -119,11 +120,7 @@ class Job:
         return [self.source.studies[position].patient_id for position in positions]
 
     def labels(self, task: str) -> "Labels":
-        """Returns the labels of the data set.
-
-        Raises:
-            ValueError: it has none.
-        """
+        """Returns the labels of the data set; raises `ValueError` where it has none."""
         if self.source.labels is None:
             raise ValueError(
                 f"dataset.name: {self.args.dataset.name} has no labels, and {task} needs them; choose one of: nih14, "
@@ -200,12 +197,10 @@ def open_job(
     device = distributed.start()
     folder = distributed.broadcast_object(folder)
     seed_everything(args.seed, args.deterministic)
-    made: list[StudySource] = []
 
+    @cache
     def source(side: int) -> "StudySource":
-        if not made:
-            made.append(read_source(args.dataset, side))
-        return made[0]
+        return read_source(args.dataset, side)
 
     given = find_encoders(
         args.encoders,

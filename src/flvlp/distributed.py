@@ -53,7 +53,8 @@ def start() -> torch.device:
 
 
 def stop() -> None:
-    """Leaves the process group."""
+    """Leaves the process group, and leaves the process as `start` found it."""
+    torch.backends.cuda.enable_flash_sdp(True)
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
+from flvlp import distributed
 from support.entry import typed
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -50,6 +51,7 @@ def task(tmp_path: Path, standin_root: Path, monkeypatch: pytest.MonkeyPatch) ->
         return folder
 
     yield run
+    distributed.stop()  # a task that fails does not come to it
     root.handlers[:], root.level = handlers, level
 
 

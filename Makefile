@@ -27,7 +27,7 @@ endif
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
 	@echo
-	@echo 'variables:    ARGS="hydra overrides"  NPROC=2 (torchrun)  VENV=.venv  PYTHON=python3'
+	@echo 'variables:    ARGS="hydra overrides"  NPROC=2 (torchrun)  VENV=.venv  PYTHON=python3  TEST_PROCESSES=2'
 
 setup: $(STAMP) ## make the virtual environment (the other targets do it when needed)
 

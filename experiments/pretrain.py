@@ -20,7 +20,7 @@ from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.engine.config import EngineConfig
 from flvlp.losses.config import LossConfig
 from flvlp.models.config import NONE, EncoderConfig, HeadsConfig
-from support.entry import refuse_sweep_under_torchrun, remove_if_empty, resumed_config, run_folder, typed
+from support.entry import is_sweep, refuse_sweep_under_torchrun, remove_if_empty, resumed_config, run_folder, typed
 from support.inputs import check_same_data, find_tokenizer, name_of, read_source, show_studies, write_fingerprint
 from support.seen import write_seen
 
@@ -113,10 +113,10 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
     )
     state = training.state
     if distributed.is_main():
-        run_logs.open_run(folder, config_yaml, args.seed, is_new=args.resume is None)
+        run_logs.open_run(folder, config_yaml, args.seed, is_new=args.resume is None, is_latest=not is_sweep())
         tokenizer.save(folder / "tokenizer")
         write_fingerprint(folder, source)
-        write_seen(folder, source)
+        write_seen(folder, args.dataset, source, args.init_from)
     if state.step == 0:
         training.save()  # a run killed before its first regular checkpoint is resumed from here
         show_studies(args.dataset, image_config(args), source, training.run_log, args.engine.log_pictures)

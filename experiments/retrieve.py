@@ -49,7 +49,7 @@ class RetrievalConfig(EncodingConfig):
         name: `retrieval`.
         dedupe: True counts every report in the same words as correct; False the own pair alone.
         classes: labels that P@K goes by; every other study is left out of the pool. Empty takes the classes of the
-            split's pool (5x200, 8x200), and no P@K for other splits.
+            split's pool (5x200), and no P@K for other splits.
         chunk: queries that are compared with the pool at a time; memory grows with chunk times pool.
     """
 

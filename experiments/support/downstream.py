@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from flvlp.models.config import EncoderConfig
-from support.entry import is_overridden
+from support.entry import is_overridden, is_sweep
 from support.inputs import read_source
 from support.seen import count_seen
 
@@ -217,9 +217,9 @@ def open_job(
     log.info("encoders: %s, sha256 %s", given.name, given.sha256[:12])
     parts = choose_parts(args, data)
     if distributed.is_main():
-        run_logs.open_run(folder, config_yaml, args.seed, is_new=True)
+        run_logs.open_run(folder, config_yaml, args.seed, is_new=True, is_latest=not is_sweep())
     tested = {data.studies[position].patient_id for position in parts["test"]}
-    seen = count_seen(given, data, tested, is_allowed=args.allow_seen)
+    seen = count_seen(given, args.dataset, data, tested, is_allowed=args.allow_seen)
     return Job(args, task, folder, device, given, data, parts, RunLog(folder), started, seen)
 
 

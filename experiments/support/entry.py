@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 from hydra.core.hydra_config import HydraConfig
+from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
 from flvlp.data.readers.config import DATASET_CONFIGS, DatasetConfig
@@ -61,6 +62,11 @@ def typed_dataset(plain: dict[str, Any]) -> DatasetConfig:
 def run_folder() -> Path:
     """Returns the folder that Hydra made for this run."""
     return Path(HydraConfig.get().runtime.output_dir)
+
+
+def is_sweep() -> bool:
+    """Returns whether this is a job of a sweep (-m)."""
+    return HydraConfig.initialized() and HydraConfig.get().mode == RunMode.MULTIRUN
 
 
 def is_overridden(group: str) -> bool:

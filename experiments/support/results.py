@@ -41,7 +41,8 @@ def write_tested(job: Job) -> None:
     positions = job.parts["test"]
     patients = job.patients(positions)
     if hides_ids(job.args.dataset):
-        numbers = {patient: f"#{number}" for number, patient in enumerate(dict.fromkeys(patients))}
+        everyone = dict.fromkeys(study.patient_id for study in job.source.studies)  # the same numbers in every run
+        numbers = {patient: f"#{number}" for number, patient in enumerate(everyone)}
         patients = [numbers[patient] for patient in patients]
     write_table(job.folder / "tested.csv", ("id", "patient"), zip(named(job, positions), patients, strict=True))
 
@@ -149,7 +150,8 @@ def format_row(row: Mapping[str, Any]) -> str:
     """Returns a result row as the table that the console shows; figures without a value print n/a."""
     figures = row["figures"]
     lines = [
-        f"  {row['dataset']}, split {row['split']}, {row['images']['tested']} studies of {row['patients']} patients, "
+        f"  {row['dataset']}, split {row['split']}, {row['images']['tested']} of {row['images']['test']} test studies "
+        f"({row['patients']} patients), "
         f"label fraction {row['label_fraction']:g}, encoders {row['encoders']}, seed {row['seed']}"
     ]
     for name, value in figures.items():

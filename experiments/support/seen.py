@@ -1,7 +1,7 @@
 """Which patients pre-training has seen, so that no task tests on them unawares."""
 
 import logging
-from collections.abc import Iterable
+import os
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -9,6 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from flvlp.baselines import GivenEncoders
+    from flvlp.data.readers.config import DatasetConfig
     from flvlp.data.studies import StudySource
 
 log = logging.getLogger(__name__)
@@ -17,57 +18,96 @@ SEEN = "seen.npz"
 SEEN_PARTS = {"trained": "train", "selected": "validation"}
 
 
-def write_seen(folder: Path, source: "StudySource") -> None:
-    """Writes hashes of the studies that pre-training trains on and selects on, for the tasks that test its encoders."""
-    path = folder / SEEN
-    if not path.exists():
-        parts: dict[str, Any] = {
-            name: _study_hashes(source, source.splits.get(part, ())) for name, part in SEEN_PARTS.items()
-        }
-        temporary = path.with_name(f".{SEEN}.tmp.npz")
-        np.savez(temporary, **parts)
-        temporary.rename(path)
-
-
-def seen_patients(encoders: Path, source: "StudySource") -> dict[str, set[str]] | None:
-    """Returns the patients of a data set that pre-training `trained` on and `selected` its best epoch by.
-
-    A study is known again by its id and report, so one patient of a data set is not taken for that of another.
+def write_seen(folder: Path, config: "DatasetConfig", source: "StudySource", init_from: str | None = None) -> None:
+    """Writes hashes of the patients that pre-training trains on and selects on, for the tasks that test its encoders.
 
     Args:
-        encoders: folder of saved encoders in their run folder.
-        source: the data set as it is now.
+        folder: run folder; a list that is there stays.
+        config, source: the data set.
+        init_from: encoders that this run starts from: what they have seen, these have seen too. Where that is not
+            known, nothing is written, and a task says that it is not known.
+    """
+    path = folder / SEEN
+    if path.exists():
+        return
+    hashes = _hashes(config, source)
+    parts = {name: hashes[source.splits.get(part, np.empty(0, np.int64))] for name, part in SEEN_PARTS.items()}
+    if init_from is not None:
+        earlier = _read(Path(init_from))
+        if earlier is None:
+            log.warning("init_from: %s has no %s beside it; what these encoders have seen is unknown", init_from, SEEN)
+            return
+        parts = {name: np.concatenate([values, earlier[name]]) for name, values in parts.items()}
+    temporary = path.with_name(f".{SEEN}.tmp.npz")
+    arrays: dict[str, Any] = {name: np.unique(values) for name, values in parts.items()}
+    np.savez(temporary, **arrays)
+    temporary.rename(path)
+
+
+def seen_patients(encoders: Path, config: "DatasetConfig", source: "StudySource") -> dict[str, set[str]] | None:
+    """Returns the patients of a data set that pre-training `trained` on and `selected` its best epoch by.
+
+    Args:
+        encoders: folder of saved encoders in their run folder, or that run folder.
+        config, source: the data set as it is now.
 
     Returns:
         None where the run left no list.
     """
-    path = encoders.resolve().parent / SEEN
-    if not path.is_file():
+    held = _read(encoders)
+    if held is None:
         return None
-    hashes = _study_hashes(source, range(len(source.studies)))
-    with np.load(path) as held:
-        known = {name: np.isin(hashes, held[name]) for name in SEEN_PARTS}
+    hashes = _hashes(config, source)
     return {
-        name: {study.patient_id for study, flag in zip(source.studies, is_seen, strict=True) if flag}
-        for name, is_seen in known.items()
+        name: {
+            study.patient_id
+            for study, is_seen in zip(source.studies, np.isin(hashes, held[name]), strict=True)
+            if is_seen
+        }
+        for name in SEEN_PARTS
     }
 
 
-def _study_hashes(source: "StudySource", positions: Iterable[int]) -> "np.ndarray":
-    from flvlp.data.dataset import stable_hash
+def _read(encoders: Path) -> dict[str, np.ndarray] | None:
+    """Returns the hashes that a run left, None where it left none."""
+    place = encoders.resolve()
+    path = (place.parent if (place / "encoders.safetensors").is_file() else place) / SEEN
+    if not path.is_file():
+        return None
+    with np.load(path) as held:
+        return {name: held[name] for name in SEEN_PARTS}
 
-    studies = (source.studies[position] for position in positions)
-    return np.array([stable_hash(f"{study.study_id} {study.report}") for study in studies], dtype=np.int64)
+
+def _hashes(config: "DatasetConfig", source: "StudySource") -> np.ndarray:
+    """Returns the hash (n,) int64 of what each study's patient is known by, whatever is read of the reports.
+
+    That is the name of the data set and the patient; of phantoms also their seed. Two CSV files of `pairs` may call
+    different people by the same name, so there it is the frontal picture, by its path under the root.
+    """
+    from flvlp.data.dataset import stable_hash
+    from flvlp.data.readers.config import PHANTOM_ROOT, PairsConfig, PhantomConfig, PublishedConfig
+
+    if isinstance(config, PairsConfig):
+        paths, root = source.listing.frontal_paths, source.root  # type: ignore[attr-defined]
+        keys = [f"pairs {os.path.relpath(path, root)}" for path in paths]
+    else:
+        made = ""
+        if isinstance(config, PhantomConfig):
+            made = f" {config.seed}"
+        elif isinstance(config, PublishedConfig) and config.root == PHANTOM_ROOT:
+            made = f" of phantoms {config.standin_seed}"
+        keys = [f"{config.name}{made} {study.patient_id}" for study in source.studies]
+    return np.array([stable_hash(key) for key in keys], dtype=np.int64)
 
 
 def count_seen(
-    given: "GivenEncoders", source: "StudySource", tested: set[str], *, is_allowed: bool
+    given: "GivenEncoders", config: "DatasetConfig", source: "StudySource", tested: set[str], *, is_allowed: bool
 ) -> dict[str, int] | None:
     """Counts the test patients that pre-training has seen.
 
     Args:
         given: the encoders; those that were not pre-trained here have seen nobody.
-        source: the data set that they are tested on.
+        config, source: the data set that they are tested on.
         tested: patients of its test part.
         is_allowed: False refuses to test on patients that were trained on.
 
@@ -79,7 +119,7 @@ def count_seen(
     """
     if given.folder is None:
         return {"trained": 0, "selected": 0}
-    seen = seen_patients(given.folder, source)
+    seen = seen_patients(given.folder, config, source)
     if seen is None:
         return None
     counts = {name: len(tested & patients) for name, patients in seen.items()}

@@ -53,8 +53,9 @@ def start() -> torch.device:
 
 
 def stop() -> None:
-    """Leaves the process group, and leaves the process as `start` found it."""
-    torch.backends.cuda.enable_flash_sdp(True)
+    """Leaves the process group, and sets back what `start` switched."""
+    if not torch.cuda.is_available():
+        torch.backends.cuda.enable_flash_sdp(True)
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -6,6 +6,7 @@ from types import SimpleNamespace
 
 import pytest
 import torch
+from hydra.types import RunMode
 
 from flvlp.models.encoders import Encoders
 from flvlp.saved_encoders import save_encoders
@@ -15,7 +16,7 @@ from tests.builders import encoder_config, make_tokenizer
 
 def command_line(monkeypatch: pytest.MonkeyPatch, *overrides: str) -> None:
     """Makes Hydra say that these overrides were given."""
-    state = SimpleNamespace(overrides=SimpleNamespace(task=list(overrides)))
+    state = SimpleNamespace(overrides=SimpleNamespace(task=list(overrides)), mode=RunMode.RUN)
     monkeypatch.setattr(entry, "HydraConfig", SimpleNamespace(initialized=lambda: True, get=lambda: state))
 
 
@@ -50,3 +51,8 @@ def test_a_bundle_given_beside_saved_encoders_is_said_to_be_unused(
     wanted = str(tmp_path / "saved") if encoders == "saved" else encoders
     folder = task("classify", f"encoders={wanted}", "task.fit.max_steps=1", "task.fit.num_workers=0")
     assert ("encoder: not used" in (folder / "log.txt").read_text()) == is_said
+
+
+def test_a_task_leaves_the_kernel_of_attention_as_a_fresh_process_has_it(task: Callable[..., Path]) -> None:
+    task("classify", "task.fit.max_steps=1", "task.fit.num_workers=0")
+    assert torch.backends.cuda.flash_sdp_enabled()

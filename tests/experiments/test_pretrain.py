@@ -123,13 +123,13 @@ def test_the_overfit_preset_learns_one_batch(run: Run, tmp_path: Path) -> None:
 
 
 def test_a_sweep_makes_one_run_folder_a_job(run: Run, tmp_path: Path) -> None:
-    sweep = tmp_path / "sweeps" / "one"
+    sweep = tmp_path / "mine"
     done = run("-m", "engine.max_steps=1", "seed=0,1", f"hydra.sweep.dir={sweep}", cwd=tmp_path)
     assert done.returncode == 0, done.stderr[-3000:]
     seeds = [json.loads((sweep / job / "run.json").read_text())[0]["seed"] for job in ("0", "1")]
     assert seeds == [0, 1]
     assert sorted(path.name for path in sweep.iterdir() if path.is_dir()) == ["0", "1"], "a link would be a third job"
-    assert [path.name for path in tmp_path.iterdir()] == ["sweeps"]
+    assert [path.name for path in tmp_path.iterdir()] == ["mine"]
 
 
 def test_a_sweep_under_torchrun_is_refused_with_the_way_to_do_it(run: Run, tmp_path: Path) -> None:

@@ -37,10 +37,15 @@ def set_up_console() -> None:
         logging.getLogger(noisy).setLevel(logging.ERROR)
 
 
-def open_run(folder: Path, config_yaml: str, seed: int, is_new: bool) -> None:
-    """Writes `config.yaml` of a new run, adds this start to `run.json`, points `latest` beside the folder to it.
+def open_run(folder: Path, config_yaml: str, seed: int, *, is_new: bool, is_latest: bool) -> None:
+    """Writes `config.yaml` of a new run, adds this start to `run.json`, sends the console's lines to `log.txt` too.
 
-    The console's lines also go to `log.txt`. The jobs of a sweep (`sweeps/<date_time>/<n>`) get no `latest`.
+    Args:
+        folder: run folder.
+        config_yaml: what ran.
+        seed: of the run.
+        is_new: False for a run that goes on.
+        is_latest: points `latest` beside the folder to it; not for the jobs of a sweep, of which none is the last.
     """
     folder.mkdir(parents=True, exist_ok=True)
     handler = logging.FileHandler(folder / "log.txt")
@@ -57,9 +62,7 @@ def open_run(folder: Path, config_yaml: str, seed: int, is_new: bool) -> None:
     earlier = json.loads(path.read_text()) if path.exists() else []
     path.write_text(json.dumps([*earlier, provenance(seed)], indent=2) + "\n")
     latest = folder.parent / "latest"
-    if folder.parent.parent.name == "sweeps":  # whoever reads all jobs of a sweep would read the last one twice
-        return
-    if latest.is_symlink() or not latest.exists():  # a folder of that name is somebody's own
+    if is_latest and (latest.is_symlink() or not latest.exists()):  # a folder of that name is somebody's own
         link = folder.parent / f".latest.{os.getpid()}"
         link.symlink_to(folder.name, target_is_directory=True)
         link.replace(latest)  # in one step: two runs may start at once

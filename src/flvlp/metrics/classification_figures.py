@@ -37,7 +37,8 @@ def findings_figures(
         `macro_auroc` and `auroc/<name>`, each with `_low` and `_high`; `macro_average_precision`,
         `average_precision/<name>`; `images`, `classes_averaged`, `known/<name>` and `positives/<name>` (counts). With
         thresholds: `macro_f1`, `macro_accuracy` and `macro_mcc`, each with `_low` and `_high`, `f1/<name>`,
-        `accuracy/<name>`, `mcc/<name>`, and `classes_with_threshold`, the number that these macros average.
+        `accuracy/<name>`, `mcc/<name>`, `threshold/<name>`, and `classes_with_threshold`, the number that these macros
+        average.
 
     Raises:
         ValueError: no study, shapes that do not fit, or a score that is no number.
@@ -74,6 +75,7 @@ def findings_figures(
             draws=draws,
             seed=seed,
         )
+        figures |= {f"threshold/{name}": float(value) for name, value in zip(names, thresholds, strict=True)}
     return figures
 
 

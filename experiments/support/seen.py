@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 log = logging.getLogger(__name__)
 
-SEEN = "seen.npz"
+SEEN = "seen_patients.npz"
 SEEN_PARTS = {"trained": "train", "selected": "validation"}
 
 

@@ -118,8 +118,8 @@ def no_reports(dataset: "DatasetConfig") -> ValueError:
     )
     if dataset.name == "chexpert":
         message += (
-            "; the reports of CheXpert-5x200 were never published, and the text queries of CheXpert-8x200 are not read "
-            "here: compare its pictures with sentences by experiments/zeroshot.py"
+            "; the reports of CheXpert-5x200 were never published, and CheXpert-8x200 is searched by text queries: "
+            "experiments/zeroshot.py dataset.split=chexpert/8x200 task.queries=<query.csv>"
         )
     return ValueError(message)
 

@@ -3,6 +3,7 @@
 python experiments/zeroshot.py                                        # CheXpert's stand-in, the last pre-training
 python experiments/zeroshot.py dataset=nih14 dataset.root=/data/nih encoders=runs/pretrain/latest prompts=chexzero
 python experiments/zeroshot.py prompts=gloria prompts.draws=10 seed=1          # phrases are drawn, seeded
+python experiments/zeroshot.py dataset.root=/data/chexpert dataset.split=chexpert/8x200 dataset.pool=candidate.csv task.queries=query.csv
 python experiments/zeroshot.py -m prompts=findings,chexzero,biovil,medclip
 """
 
@@ -23,6 +24,7 @@ from flvlp.models.config import NONE, HeadConfig
 from support.downstream import CommonArgs, Job, open_job
 from support.entry import refuse_sweep_under_torchrun, run_folder, typed
 from support.judging import headline, judge_scores
+from support.queries import read_queries, text_precision
 from support.results import close_job, write_predictions
 
 if TYPE_CHECKING:
@@ -43,10 +45,12 @@ class ZeroshotConfig(EncodingConfig):
         name: `zeroshot`.
         view: `frontal`, `lateral` (studies without one are left out), `fused`, or `auto`: fused where pre-training has
             trained that feature, else frontal.
+        queries: CSV file of sentences by class that a pool by class (5x200, 8x200) is searched with; "": none.
     """
 
     name: str = "zeroshot"
     view: str = "auto"
+    queries: str = ""
 
     def __post_init__(self) -> None:
         EncodingConfig.__post_init__(self)
@@ -85,6 +89,7 @@ def zeroshot(args: Args, folder: Path, config_yaml: str) -> float:
 
     job = open_job("zeroshot", args, folder, config_yaml, long_side=lambda given: given.image.resize, texts=texts)
     labels = of_pool(job, job.labels("zero-shot classification"))
+    queries = queries_of(args.task.queries, labels)
     view = choose_view(job, args.task.view)
     job.keep_view(view)
     encoded = encode(job, args, view)
@@ -101,6 +106,8 @@ def zeroshot(args: Args, folder: Path, config_yaml: str) -> float:
         log.warning("no validation part: no thresholds, so F1, accuracy and MCC are left out")
     patients = job.patients(positions)
     figures = judge_scores(labels, positions, scores, patients, draws=args.draws, thresholds=thresholds)
+    if queries is not None:
+        figures |= text_precision(job.given.with_text, *queries, encoded["test"][1], labels.values[positions].argmax(1))
     if len(drawn) > 1:
         figures |= spread(labels, positions, scored["test"], headline(labels))
     if distributed.is_main():
@@ -125,6 +132,22 @@ def of_pool(job: Job, labels: "Labels") -> "Labels":
     values[tested] = labels.values[tested][:, columns]
     job.parts.pop("validation", None)
     return Labels(classes, values, is_exclusive=True)
+
+
+def queries_of(path: str, labels: "Labels") -> tuple[list[str], np.ndarray] | None:
+    """Returns the text queries of a pool by class, None where none are asked for.
+
+    Raises:
+        ValueError: the studies are not of one class each, and what `read_queries` raises.
+    """
+    if not path:
+        return None
+    if not labels.is_exclusive:
+        raise ValueError(
+            f"task.queries: {path} searches a pool of studies of one class each; set dataset.split to chexpert/8x200, "
+            "chexpert/5x200 or mimic_cxr/5x200, or leave it out"
+        )
+    return read_queries(Path(path), labels.names)
 
 
 def choose_view(job: Job, wanted: str) -> str:

@@ -3,7 +3,7 @@
 python experiments/zeroshot.py                                        # CheXpert's stand-in, the last pre-training
 python experiments/zeroshot.py dataset=nih14 dataset.root=/data/nih encoders=runs/pretrain/latest prompts=chexzero
 python experiments/zeroshot.py prompts=gloria prompts.draws=10 seed=1          # phrases are drawn, seeded
-python experiments/zeroshot.py dataset.root=/data/chexpert dataset.split=chexpert/8x200 dataset.pool=candidate.csv task.queries=query.csv
+python experiments/zeroshot.py dataset.split=chexpert/8x200 dataset.pool=candidate.csv task.queries=query.csv
 python experiments/zeroshot.py -m prompts=findings,chexzero,biovil,medclip
 """
 

@@ -194,7 +194,7 @@ def test_a_pool_of_classes_is_judged_by_class_too(job: Job, caplog: pytest.LogCa
 
 def test_chexpert_is_refused_before_any_work_with_what_is_there_instead(tmp_path: Path) -> None:
     args = Args(dataset=CheXpertConfig(name="chexpert", split="chexpert/8x200"))
-    with pytest.raises(ValueError, match=r"chexpert has no reports.*CheXpert-8x200 is searched by text queries.*zeroshot\.py"):
+    with pytest.raises(ValueError, match=r"chexpert has no reports.*CheXpert-8x200 is searched.*zeroshot\.py"):
         retrieve(args, tmp_path / "run", "")
     assert not (tmp_path / "run").exists()
 

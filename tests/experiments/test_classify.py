@@ -133,6 +133,19 @@ def test_a_credentialed_set_leaves_no_id_behind(task: Task) -> None:
         assert not leaked, f"{path.name} holds {leaked}"
 
 
+def test_a_hidden_patient_has_the_same_number_whatever_is_tested(task: Task) -> None:
+    """Two views of one data set test on other studies; who is joined by number must be the same person."""
+
+    def patients(*overrides: str) -> dict[str, str]:
+        folder = task("classify", *QUICK, "dataset=mimic_cxr", "dataset.needs_report=false", *overrides)
+        with (folder / "tested.csv").open() as file:
+            return {line["id"]: line["patient"] for line in csv.DictReader(file)}
+
+    whole, part = patients("task.fit.epochs=1"), patients("task.fit.epochs=1", "task.head.view=lateral")
+    assert 0 < len(part) < len(whole)
+    assert part == {study: whole[study] for study in part}
+
+
 @pytest.mark.parametrize(
     ("override", "key"),
     [("label_fraction=0", "label_fraction"), ("draws=0", "draws"), ("limit_test=0", "limit_test"), ("seed=-1", "seed")],

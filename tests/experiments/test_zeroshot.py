@@ -18,11 +18,12 @@ Task = Callable[..., Path]
 def test_a_row_names_its_prompts_and_thresholds_come_from_validation(
     task: Task, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    seen = []
+    seen, chosen = [], []
 
     def choose(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
         seen.append(len(labels))
-        return best_thresholds(labels, scores)
+        chosen.extend(best_thresholds(labels, scores).tolist())
+        return np.array(chosen)
 
     monkeypatch.setattr("flvlp.metrics.classification.best_thresholds", choose)
     row = result_of(task("zeroshot", *QUICK, "dataset.standin_studies=90"))
@@ -31,6 +32,8 @@ def test_a_row_names_its_prompts_and_thresholds_come_from_validation(
     assert row["figures"]["classes_with_threshold"] > 0
     assert row["images"]["validation"] != row["images"]["test"], "the sizes cannot tell the parts apart"
     assert seen == [row["images"]["validation"]]
+    written = [value for name, value in row["figures"].items() if name.startswith("threshold/")]
+    assert [value for value in written if value is not None] == [value for value in chosen if not np.isnan(value)]
 
 
 def test_a_pool_by_class_is_judged_by_the_best_of_its_classes(task: Task) -> None:

@@ -20,6 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from flvlp.data.config import MaskingConfig
 from flvlp.engine.config import EncodingConfig
+from support.classes import keep_one_class
 from support.downstream import CommonArgs, Job, open_job
 from support.entry import refuse_sweep_under_torchrun, run_folder, typed
 from support.results import close_job, named, write_table
@@ -151,26 +152,10 @@ def keep_pool(job: Job, args: Args) -> "np.ndarray | None":
     kept = np.array([bool(job.source.studies[position].report) for position in tested])
     if not kept.all():
         log.info("%d of %d test studies have no report and are left out", (~kept).sum(), len(kept))
-    job.parts["test"] = tested = tested[kept]
+    job.parts["test"] = tested[kept]
     names = tuple(args.task.classes) or pool_classes(args.dataset.split)
-    if not names:
-        return None
-    labels = job.labels("P@K by class")
-    unknown = [name for name in names if name not in labels.names]
-    if unknown:
-        raise ValueError(f"task.classes: unknown {', '.join(unknown)}; choose from: {', '.join(labels.names)}")
-    shows = labels.values[tested][:, [labels.names.index(name) for name in names]] == 1  # (N, C)
-    has_one = shows.sum(axis=1) == 1
-    if not has_one.all():
-        log.warning(
-            "%d of %d test studies show none or several of the classes and are left out of the pool; for a published "
-            "list set dataset.uncertain to the policy it was made with",
-            *((~has_one).sum(), len(has_one)),
-        )
-    if not has_one.any():
-        raise ValueError(f"task.classes: no test study shows exactly one of {', '.join(names)}; choose other classes")
-    job.parts["test"] = tested[has_one]
-    return shows[has_one].argmax(axis=1)
+    key = "task.classes" if args.task.classes else "dataset.split"
+    return keep_one_class(job, names, key, "P@K by class") if names else None
 
 
 def encode(job: Job, args: Args, classes: "np.ndarray | None") -> Pool:

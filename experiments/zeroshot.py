@@ -3,7 +3,7 @@
 python experiments/zeroshot.py                                        # CheXpert's stand-in, the last pre-training
 python experiments/zeroshot.py dataset=nih14 dataset.root=/data/nih encoders=runs/pretrain/latest prompts=chexzero
 python experiments/zeroshot.py prompts=gloria prompts.draws=10 seed=1          # phrases are drawn, seeded
-python experiments/zeroshot.py dataset.split=chexpert/8x200 dataset.pool=candidate.csv task.queries=query.csv
+python experiments/zeroshot.py dataset.split=chexpert/8x200 dataset.classes=all task.queries=query.csv
 python experiments/zeroshot.py -m prompts=findings,chexzero,biovil,medclip
 """
 
@@ -21,6 +21,7 @@ from flvlp.data.config import check_choice
 from flvlp.data.prompts import ClassPrompts, PromptsConfig, expand
 from flvlp.engine.config import EncodingConfig
 from flvlp.models.config import NONE, HeadConfig
+from support.classes import keep_one_class
 from support.downstream import CommonArgs, Job, open_job
 from support.entry import refuse_sweep_under_torchrun, run_folder, typed
 from support.judging import headline, judge_scores
@@ -126,10 +127,9 @@ def of_pool(job: Job, labels: "Labels") -> "Labels":
     classes = pool_classes(job.args.dataset.split)
     if not classes:
         return labels
+    shown = keep_one_class(job, classes, "dataset.split", "zero-shot classification")
     values = np.full((len(labels.values), len(classes)), np.nan, dtype=np.float32)
-    tested = job.parts["test"]
-    columns = np.array([labels.names.index(name) for name in classes])
-    values[tested] = labels.values[tested][:, columns]
+    values[job.parts["test"]] = np.eye(len(classes), dtype=np.float32)[shown]
     job.parts.pop("validation", None)
     return Labels(classes, values, is_exclusive=True)
 

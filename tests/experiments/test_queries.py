@@ -1,5 +1,6 @@
 """Sentences that search a pool by class: the list, its faults, and the precision of what is found."""
 
+import csv
 from collections.abc import Callable
 from pathlib import Path
 from types import SimpleNamespace
@@ -60,6 +61,35 @@ def test_the_pool_of_a_split_is_searched(task: Callable[..., Path], tmp_path: Pa
     figures = result_of(task("zeroshot", *QUICK, *pool, f"task.queries={path}"))["figures"]
     assert figures["queries"] == 2
     assert all(0 <= figures[f"text_to_image/p{k}"] <= 1 for k in (1, 5, 10))
+
+
+@pytest.fixture
+def eight(task: Callable[..., Path], standin_root: Path, tmp_path: Path) -> tuple[str, ...]:
+    """Overrides of CheXpert-8x200 with a list: frontal pictures of a stand-in, some of them without any class."""
+    base = ("dataset.standin_studies=400", "dataset.split=chexpert/8x200")
+    with pytest.raises(ValueError, match=r"no pool of 8 classes|dataset.split: unknown"):
+        task("zeroshot", *QUICK, *base)  # makes the stand-in
+    table = max(standin_root.glob("chexpert-*/**/train.csv"), key=lambda path: path.stat().st_size)
+    with table.open() as file:
+        rows = [row for row in csv.DictReader(file) if row["Frontal/Lateral"] == "Frontal"]
+    candidates = tmp_path / "candidate.csv"
+    candidates.write_text("Path\n" + "\n".join(row["Path"] for row in rows[:150]) + "\n")
+    return (*base, f"dataset.pool={candidates}")
+
+
+def test_the_published_kind_of_list_is_searched_and_who_has_no_one_class_is_left_out(
+    task: Callable[..., Path], eight: tuple[str, ...], tmp_path: Path
+) -> None:
+    path = written(tmp_path, LIST.replace("Edema", "Fracture"))
+    row = result_of(task("zeroshot", *QUICK, *eight, "dataset.classes=all", f"task.queries={path}"))
+    assert row["headline"] == "accuracy"
+    assert 20 < row["images"]["tested"] < 150, "some of the list show none of the classes, or several"
+    assert 0 <= row["figures"]["text_to_image/p10"] <= 1
+
+
+def test_the_eight_classes_need_all_labels_to_be_read(task: Callable[..., Path], eight: tuple[str, ...]) -> None:
+    with pytest.raises(ValueError, match=r"unknown Fracture.*dataset\.classes=all"):
+        task("zeroshot", *QUICK, *eight)
 
 
 def test_queries_need_a_pool_by_class(task: Callable[..., Path], tmp_path: Path) -> None:

@@ -22,9 +22,10 @@ from flvlp.data.config import AugmentConfig, check_choice
 from flvlp.engine.config import FitConfig
 from flvlp.models.config import HeadConfig
 from support.downstream import CommonArgs, Job, open_job
-from support.entry import refuse_sweep_under_torchrun, run_folder, typed
+from support.entry import check_command_line, run_folder, typed
 from support.judging import headline, judge_scores, selection
 from support.results import close_job, write_predictions
+from support.workers import start
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -65,7 +66,7 @@ class Args(CommonArgs):
 @hydra.main(version_base="1.3", config_path="../conf", config_name="classify")
 def main(cfg: DictConfig) -> float:
     """Composes the configuration; returns the headline figure, for sweepers."""
-    return classify(typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
+    return start(classify, typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
 
 
 def classify(args: Args, folder: Path, config_yaml: str) -> float:
@@ -240,5 +241,5 @@ def view_dataset(job: Job, args: Args, *, is_training: bool) -> "ViewDataset":
 
 
 if __name__ == "__main__":
-    refuse_sweep_under_torchrun()
+    check_command_line()
     main()

@@ -36,8 +36,9 @@ from support.detected import (
     write_boxes,
 )
 from support.downstream import CommonArgs, Job, open_job
-from support.entry import refuse_sweep_under_torchrun, run_folder, typed
+from support.entry import check_command_line, run_folder, typed
 from support.results import close_job
+from support.workers import start
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -90,7 +91,7 @@ class Args(CommonArgs):
 @hydra.main(version_base="1.3", config_path="../conf", config_name="detect")
 def main(cfg: DictConfig) -> float:
     """Composes the configuration; returns the headline figure, for sweepers."""
-    return detect(typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
+    return start(detect, typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
 
 
 def detect(args: Args, folder: Path, config_yaml: str) -> float:
@@ -216,5 +217,5 @@ def criterion(model: "nn.Module", batch: "BoxedPictures") -> "tuple[Tensor, Tens
 
 
 if __name__ == "__main__":
-    refuse_sweep_under_torchrun()
+    check_command_line()
     main()

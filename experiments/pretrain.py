@@ -5,31 +5,36 @@ python experiments/pretrain.py dataset=pairs dataset.csv=/data/studies.csv encod
 torchrun --nproc-per-node 4 experiments/pretrain.py dataset=pairs dataset.csv=/data/studies.csv encoder=paper
 python experiments/pretrain.py resume=latest
 python experiments/pretrain.py -m loss=full,itc seed=0,1,2
+python experiments/pretrain.py -m experiment=ablation_terms seed=0,1,2            # goes on when it is started again
+python experiments/pretrain.py -m launch=torchrun launch.nproc_per_node=4 seed=0,1,2
 """
 
-import dataclasses
 import logging
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import hydra
-from omegaconf import DictConfig, OmegaConf
+from omegaconf import DictConfig
 
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.engine.config import EngineConfig
+from flvlp.launch import LaunchConfig
 from flvlp.losses.config import LossConfig
 from flvlp.models.config import NONE, EncoderConfig, HeadsConfig
-from support.entry import is_sweep, refuse_sweep_under_torchrun, remove_if_empty, resumed_config, run_folder, typed
+from support.building import build_model
+from support.chain import check_then
+from support.entry import check_command_line, is_sweep, remove_if_empty, resumed_config, run_folder, typed
 from support.inputs import check_same_data, find_tokenizer, name_of, read_source, show_studies, write_fingerprint
+from support.jobs import run_job
 from support.seen import write_seen
+from support.sweeps import Done, attempt
 
 if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a misspelt key must not wait for them
     from flvlp.data.loaders import Loaders
     from flvlp.data.studies import StudySource
     from flvlp.data.tokenizer import ReportTokenizer
     from flvlp.engine.train import Training
-    from flvlp.models.flvlp import FLVLP
     from flvlp.validation import HeldOut
 
 log = logging.getLogger(__name__)
@@ -47,15 +52,26 @@ class Args:
     masking: MaskingConfig = field(default_factory=MaskingConfig)
     dataset: Any = None
     engine: EngineConfig = field(default_factory=EngineConfig)
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
+    name: str = ""
     seed: int = 0
     deterministic: bool = False
     resume: str | None = None
     init_from: str | None = None
+    then: dict[str, list[str]] | None = None
+
+    def __post_init__(self) -> None:
+        check_then(self.then or {})
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="pretrain")
-def main(cfg: DictConfig) -> None:
-    """Composes the configuration and finds the run folder."""
+def main(cfg: DictConfig) -> float:
+    """Runs one job; returns its best figure, for sweepers."""
+    return attempt(run, cfg) if is_sweep() else run(cfg).value
+
+
+def run(cfg: DictConfig) -> Done:
+    """Finds the run folder, and runs the job in it."""
     made = run_folder()
     try:
         folder = made
@@ -63,14 +79,17 @@ def main(cfg: DictConfig) -> None:
             folder = (made.parent / "latest" if cfg.resume == "latest" else Path(cfg.resume)).resolve()
             cfg = resumed_config(cfg, folder)
             remove_if_empty(made)
-        args = typed(Args, cfg)
-        pretrain(args, folder, OmegaConf.to_yaml(cfg))
+        return run_job(pretrain, typed(Args, cfg), folder, cfg)
     finally:
         remove_if_empty(made)
 
 
-def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
-    """Runs pre-training in `folder`, from its last checkpoint where `args.resume` is set."""
+def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
+    """Runs pre-training in `folder`, from its last checkpoint where `args.resume` is set.
+
+    Returns:
+        the best value of `engine.best_metric`, NaN where it was never measured.
+    """
     from flvlp import distributed
     from flvlp.engine import log as run_logs
     from flvlp.engine.seed import seed_everything
@@ -97,7 +116,9 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
     held_out = hold_out(args, loaders)
 
     # ---- model, optimiser, and where the run stands ----
-    model = build_model(args, len(tokenizer)).to(device)
+    model = build_model(
+        args.encoder, args.heads, args.loss, args.engine, vocab_size=len(tokenizer), init_from=args.init_from
+    ).to(device)
     if args.resume is None and args.init_from is None:
         log.info("centring the projections on %d studies", CENTER_STUDIES)
         model.encoders.center(batch.to(device) for batch in loaders.first_studies(CENTER_STUDIES))
@@ -137,6 +158,7 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> None:
     log.info("finished at step %d; encoders: %s", state.step, folder / "encoders")
     distributed.barrier()
     distributed.stop()
+    return float("nan") if state.best is None else state.best
 
 
 def make_loaders(args: Args, source: "StudySource", tokenizer: "ReportTokenizer") -> "Loaders":
@@ -177,43 +199,6 @@ def hold_out(args: Args, loaders: "Loaders") -> "HeldOut | None":
     return HeldOut(own, shuffled, is_swapped, patients, source.labels.values if source.labels else None)
 
 
-def build_model(args: Args, vocab_size: int) -> "FLVLP":
-    """Returns the model with the active terms only."""
-    from flvlp.models.flvlp import FLVLP
-
-    terms = args.loss.active()
-    if args.encoder.lateral.backbone == NONE and "view_alignment" in terms:
-        log.warning("encoder/lateral=none: the term view_alignment has nothing to align and is not run")
-        terms -= {"view_alignment"}
-    if not terms:
-        raise ValueError("loss: no term is left to train; give one a weight, such as loss.itc.weight=1")
-    if "prototype" in terms and args.loss.prototype.start_epoch >= args.engine.epochs:
-        log.warning("loss.prototype.start_epoch=%g: the term never counts in this run", args.loss.prototype.start_epoch)
-    heads = args.heads
-    if args.loss.view_alignment.negatives == "words":
-        heads = dataclasses.replace(heads, lateral_negatives=0)
-    log.info("terms: %s", ", ".join(sorted(terms)))
-    if args.init_from is not None:
-        from flvlp.saved_encoders import load_encoders
-
-        start = load_encoders(args.init_from).encoders
-        model = FLVLP(args.encoder, heads, terms, vocab_size, start.text.architecture)
-        try:
-            model.encoders.load_state_dict(start.state_dict())
-        except RuntimeError as error:
-            raise ValueError(
-                f"init_from: the encoders in {args.init_from} are not those of this configuration; set encoder=... as "
-                f"in {args.init_from}/config.json ({str(error).splitlines()[1].strip()[:200]})"
-            ) from error
-    else:
-        model = FLVLP(args.encoder, heads, terms, vocab_size)
-    if args.engine.activation_checkpointing:
-        model.encoders.checkpoint_activations()
-    if args.engine.compile:
-        model.compile(dynamic=True)
-    return model
-
-
 def judge(
     args: Args, training: "Training", tokenizer: "ReportTokenizer", held_out: "HeldOut | None", folder: Path
 ) -> None:
@@ -241,5 +226,5 @@ def judge(
 
 
 if __name__ == "__main__":
-    refuse_sweep_under_torchrun()
+    check_command_line()
     main()

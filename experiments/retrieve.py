@@ -22,10 +22,11 @@ from flvlp.data.config import MaskingConfig
 from flvlp.engine.config import EncodingConfig
 from support.classes import keep_one_class
 from support.downstream import CommonArgs, Job, open_job
-from support.entry import refuse_sweep_under_torchrun, run_folder, typed
+from support.entry import check_command_line, run_folder, typed
 from support.results import close_job, named, write_table
 from support.retrieval_page import write_page
 from support.retrieved import Pool, combined, facts, judge, tables
+from support.workers import start
 
 if TYPE_CHECKING:
     from collections.abc import Mapping
@@ -76,7 +77,7 @@ class Args(CommonArgs):
 @hydra.main(version_base="1.3", config_path="../conf", config_name="retrieve")
 def main(cfg: DictConfig) -> float:
     """Composes the configuration; returns the headline figure, for sweepers."""
-    return retrieve(typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
+    return start(retrieve, typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
 
 
 def retrieve(args: Args, folder: Path, config_yaml: str) -> float:
@@ -223,5 +224,5 @@ def write_ranks(job: Job, pool: Pool, judged: "Mapping[str, Judged]") -> None:
 
 
 if __name__ == "__main__":
-    refuse_sweep_under_torchrun()
+    check_command_line()
     main()

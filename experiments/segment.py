@@ -24,7 +24,7 @@ from flvlp.engine.config import FitConfig
 from flvlp.losses.task_config import SegmentationLossConfig
 from flvlp.models.task_config import SegmenterConfig
 from support.downstream import CommonArgs, Job, open_job
-from support.entry import refuse_sweep_under_torchrun, run_folder, typed
+from support.entry import check_command_line, run_folder, typed
 from support.results import close_job
 from support.segmented import (
     HEADLINE,
@@ -39,6 +39,7 @@ from support.segmented import (
     selection,
     write_pixels,
 )
+from support.workers import start
 
 if TYPE_CHECKING:
     from torch import Tensor, nn
@@ -100,7 +101,7 @@ class Args(CommonArgs):
 @hydra.main(version_base="1.3", config_path="../conf", config_name="segment")
 def main(cfg: DictConfig) -> float:
     """Composes the configuration; returns the headline figure, for sweepers."""
-    return segment(typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
+    return start(segment, typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
 
 
 def segment(args: Args, folder: Path, config_yaml: str) -> float:
@@ -232,5 +233,5 @@ class Work:
 
 
 if __name__ == "__main__":
-    refuse_sweep_under_torchrun()
+    check_command_line()
     main()

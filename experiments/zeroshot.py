@@ -23,10 +23,11 @@ from flvlp.engine.config import EncodingConfig
 from flvlp.models.config import NONE, HeadConfig
 from support.classes import keep_one_class
 from support.downstream import CommonArgs, Job, open_job
-from support.entry import refuse_sweep_under_torchrun, run_folder, typed
+from support.entry import check_command_line, run_folder, typed
 from support.judging import headline, judge_scores
 from support.queries import read_queries, text_precision
 from support.results import close_job, write_predictions
+from support.workers import start
 
 if TYPE_CHECKING:
     from torch import Tensor
@@ -71,7 +72,7 @@ class Args(CommonArgs):
 @hydra.main(version_base="1.3", config_path="../conf", config_name="zeroshot")
 def main(cfg: DictConfig) -> float:
     """Composes the configuration; returns the headline figure, for sweepers."""
-    return zeroshot(typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
+    return start(zeroshot, typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
 
 
 def zeroshot(args: Args, folder: Path, config_yaml: str) -> float:
@@ -227,5 +228,5 @@ def write_prompts(path: Path, drawn: list[tuple[ClassPrompts, ...]]) -> None:
 
 
 if __name__ == "__main__":
-    refuse_sweep_under_torchrun()
+    check_command_line()
     main()

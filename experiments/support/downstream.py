@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flvlp.launch import LaunchConfig
 from flvlp.models.config import EncoderConfig
 from support.entry import is_overridden, is_sweep
 from support.inputs import read_source
@@ -37,7 +38,7 @@ class CommonArgs:
         encoders: see `flvlp.baselines.find_encoders`.
         encoders_weights: of `timm:<name>` and `imagenet`: `pretrained`, `random`, or a file.
         encoder: the bundle that `encoders=random` makes; the picture sizes of all encoders that are not saved.
-        dataset: see `flvlp.data.readers.config`.
+        dataset, launch: see `flvlp.data.readers.config` and `flvlp.launch`.
         label_fraction: share of the training studies that are trained on.
         limit_test: evaluate the first n test studies only, to try things out; null for all.
         draws: of the bootstrap by patient.
@@ -50,6 +51,7 @@ class CommonArgs:
     encoders_weights: str = "pretrained"
     encoder: EncoderConfig = field(default_factory=EncoderConfig)
     dataset: Any = None
+    launch: LaunchConfig = field(default_factory=LaunchConfig)
     label_fraction: float = 1.0
     limit_test: int | None = None
     draws: int = 1000

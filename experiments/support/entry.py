@@ -3,6 +3,8 @@
 import logging
 import os
 import sys
+from collections.abc import Sequence
+from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -17,16 +19,42 @@ log = logging.getLogger(__name__)
 T = TypeVar("T")
 
 
+# choice on the command line -> the distribution that brings it, and the extra of this package that installs it
+PLUGINS = {
+    "launch=slurm": ("hydra-submitit-launcher", "slurm"),
+    "hydra/launcher=submitit_slurm": ("hydra-submitit-launcher", "slurm"),
+    "hydra/launcher=joblib": ("hydra-joblib-launcher", "parallel"),
+}
+
+
+def check_command_line() -> None:
+    """Stops before Hydra starts where its own message would not help, or where a sweep would share a process group.
+
+    Raises:
+        SystemExit: with the way to do it.
+    """
+    refuse_sweep_under_torchrun()
+    for choice in set(PLUGINS) & set(sys.argv[1:]):
+        distribution, extra = PLUGINS[choice]
+        try:
+            metadata.version(distribution)
+        except metadata.PackageNotFoundError:
+            raise SystemExit(
+                f"{Path(sys.argv[0]).name}: {choice} needs {distribution}, which is not installed; "
+                f"pip install 'flvlp[{extra}]', in a clone: pip install -e '.[{extra}]'"
+            ) from None
+
+
 def refuse_sweep_under_torchrun() -> None:
     """Stops before Hydra starts when a sweep would share one process group among its jobs.
 
     Raises:
         SystemExit: with the way to do it.
     """
-    if "RANK" in os.environ and any(argument in ("-m", "--multirun") for argument in sys.argv[1:]):
+    if "RANK" in os.environ and any(argument in ("-m", "--multirun", "launch=slurm") for argument in sys.argv[1:]):
         raise SystemExit(
-            f"{Path(sys.argv[0]).name}: a sweep (-m) cannot run under torchrun; start the sweep with plain python, one "
-            "process a job, or start torchrun once for each job"
+            f"{Path(sys.argv[0]).name}: a sweep (-m) cannot run under torchrun; start it with plain python, and let it "
+            "start the workers of each job: launch=torchrun launch.nproc_per_node=<number>"
         )
 
 
@@ -87,6 +115,8 @@ def remove_if_empty(folder: Path) -> None:
 # unreadable image has ended.
 FREE_ON_RESUME = (
     "resume",
+    "then",
+    "launch",
     "engine.max_steps",
     "engine.num_workers",
     "engine.log_every",
@@ -100,6 +130,11 @@ FREE_ON_RESUME = (
     "dataset.cache_root",
     "dataset.standin_root",
 )
+
+
+def is_free(key: str, free: Sequence[str] = FREE_ON_RESUME) -> bool:
+    """Returns whether a key, or a group that it lies in, is one of those that may differ."""
+    return any(key == one or key.startswith(f"{one}.") for one in free)
 
 
 def resumed_config(cfg: DictConfig, folder: Path) -> DictConfig:
@@ -119,14 +154,14 @@ def resumed_config(cfg: DictConfig, folder: Path) -> DictConfig:
     saved = OmegaConf.load(path)
     assert isinstance(saved, DictConfig)
     keys = [override.lstrip("+").partition("=")[0].replace("/", ".") for override in HydraConfig.get().overrides.task]
-    for key in set(keys) & set(FREE_ON_RESUME):
-        OmegaConf.update(saved, key, OmegaConf.select(cfg, key))
+    for key in filter(is_free, keys):
+        OmegaConf.update(saved, key, OmegaConf.select(cfg, key), force_add=True)
     for key in FREE_ON_RESUME:  # what the command line leaves alone stays as it was, inside groups too
         OmegaConf.update(cfg, key, OmegaConf.select(saved, key), force_add=True)
     for key in keys:
         path_of = "dataset.name" if key == "dataset" else key  # naming the data set again changes nothing
         asked, held = OmegaConf.select(cfg, path_of), OmegaConf.select(saved, path_of)
-        if key not in FREE_ON_RESUME and key != "experiment" and asked != held:
+        if not is_free(key) and key.partition(".")[0] != "experiment" and asked != held:
             raise ValueError(
                 f"resume: {key}={asked} is not what the run in {folder} was started with ({held}); leave it out, or "
                 f"start a new run (free to change: {', '.join(FREE_ON_RESUME[1:])})"

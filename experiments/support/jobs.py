@@ -1,0 +1,68 @@
+"""One job of pre-training with its tasks: skipped where it is finished, resumed where a sweep was interrupted."""
+
+import json
+import logging
+import math
+import time
+from pathlib import Path
+from typing import Any
+
+from omegaconf import DictConfig, OmegaConf
+
+from support.chain import pending, run_chain
+from support.entry import is_sweep
+from support.locks import take_lock
+from support.sweeps import FINISHED_FILE, Done, check_same_configuration
+from support.workers import Job, start_by_rank
+
+log = logging.getLogger(__name__)
+
+
+def run_job(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
+    """Pre-trains in `folder`, runs the tasks of `args.then` on the best encoders, and writes `finished.json`.
+
+    Args:
+        pretrain: of the entry point.
+        args: of the job; in a sweep `resume` is set where the folder holds an interrupted run.
+        folder: run folder.
+        cfg: what `args` was made of; changed with it.
+
+    Raises:
+        ValueError: the folder of a sweep's job holds another configuration.
+        RuntimeError: another process is at work in it, or a task broke.
+    """
+    if not is_sweep() or args.resume is not None:
+        return _run(pretrain, args, folder, cfg)
+    check_same_configuration(folder, cfg)
+    finished = folder / FINISHED_FILE
+    if finished.exists() and not pending(args.then or {}, folder):
+        log.info("skipped, an earlier start has finished it: %s", folder)
+        return Done(_number(json.loads(finished.read_text())["value"]), is_skipped=True)
+    if any((folder / "checkpoints").glob("step_*.pt")):
+        log.info("resumed, an earlier start was interrupted: %s", folder)
+        args.resume = cfg.resume = str(folder)
+    if args.launch.nnodes > 1:  # a job of several hosts, which are all in this folder
+        return _run(pretrain, args, folder, cfg)
+    lock = take_lock(folder / ".lock")
+    if lock is None:
+        raise RuntimeError(f"hydra.sweep.dir: another process is at work in {folder}; wait for it, or stop it")
+    with lock:
+        return _run(pretrain, args, folder, cfg)
+
+
+def _run(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
+    """Runs the job. Of several ranks and hosts, the one with rank 0 goes on to the tasks."""
+    started = time.monotonic()
+    if args.resume is not None:
+        (folder / FINISHED_FILE).unlink(missing_ok=True)
+    figures = start_by_rank(pretrain, args, folder, OmegaConf.to_yaml(cfg))
+    value = next(iter(figures.values()))
+    if 0 in figures:
+        run_chain(args.then or {}, folder, args.seed)
+        done = {"seconds": round(time.monotonic() - started, 1), "value": None if math.isnan(value) else value}
+        (folder / FINISHED_FILE).write_text(json.dumps(done | {"metric": args.engine.best_metric}) + "\n")
+    return Done(value)
+
+
+def _number(value: float | None) -> float:
+    return float("nan") if value is None else value

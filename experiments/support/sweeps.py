@@ -1,0 +1,158 @@
+"""Jobs of a sweep: what each leaves behind, what becomes of it when the sweep is started again, and the last table."""
+
+import atexit
+import json
+import logging
+import time
+import traceback
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from hydra.core.hydra_config import HydraConfig
+from hydra.experimental.callback import Callback
+from omegaconf import DictConfig, OmegaConf
+
+from flvlp.launch import is_first_host
+from support.chain import last_line
+from support.entry import FREE_ON_RESUME, is_free, run_folder
+
+log = logging.getLogger(__name__)
+
+FINISHED_FILE, FAILED_FILE = "finished.json", "failed.txt"
+NOTES = ".jobs"  # in the folder of the sweep: one file a job of the last start
+FINISHED, SKIPPED, BROKEN, RUNNING = "finished", "skipped", "broken", "running"
+KILLED = "ended without a word: killed, or out of time or memory"
+# What two starts of a sweep may differ in. A job that has taken its `engine.max_steps` is finished, so that they count.
+FREE = tuple(key for key in FREE_ON_RESUME if key not in ("engine.max_steps", "launch"))
+FREE_OF_LAUNCH = ("name", "rdzv_endpoint", "partition", "account", "time", "nodes", "gpus", "cpus", "dry_run")
+
+
+@dataclass
+class Done:
+    """What became of a job: its best figure (NaN without validation), and whether an earlier start had finished it."""
+
+    value: float
+    is_skipped: bool = False
+
+
+def attempt(job: Callable[[DictConfig], Done], cfg: DictConfig) -> float:
+    """Runs a job of a sweep; returns its figure, or NaN where it broke, so that the sweep goes on with any launcher.
+
+    A broken job leaves `failed.txt`, and `Summary` makes the exit status tell.
+    """
+    folder = run_folder()
+    (folder / FAILED_FILE).unlink(missing_ok=True)
+    started = time.monotonic()
+    note(RUNNING, folder)
+    try:
+        done = job(cfg)
+    except Exception as error:
+        folder.mkdir(parents=True, exist_ok=True)
+        (folder / FAILED_FILE).write_text(traceback.format_exc())
+        log.exception("this job broke, the sweep goes on: %s", folder)
+        note(BROKEN, folder, told=last_line(str(error)) or type(error).__name__)
+        return float("nan")
+    told = "" if done.is_skipped else f"{time.monotonic() - started:.0f} s"
+    note(SKIPPED if done.is_skipped else FINISHED, folder, value=done.value, told=told)
+    return done.value
+
+
+def note(status: str, folder: Path, *, value: float | None = None, told: str = "") -> None:
+    """Writes down how a job stands, for the table at the end of the sweep."""
+    if not is_first_host():
+        return
+    hydra = HydraConfig.get()
+    notes = Path(hydra.sweep.dir).resolve() / NOTES
+    notes.mkdir(parents=True, exist_ok=True)
+    line = {"status": status, "folder": str(folder), "value": value, "told": told}
+    (notes / f"{hydra.job.num}.json").write_text(json.dumps(line) + "\n")
+
+
+def check_same_configuration(folder: Path, cfg: DictConfig) -> None:
+    """Stops a job whose folder was filled by another one.
+
+    Args:
+        folder: of the job; a run's `config.yaml` may lie in it.
+        cfg: of the job, resolved.
+
+    Raises:
+        ValueError: with the keys that differ, and what to do.
+    """
+    path = folder / "config.yaml"
+    if not path.is_file():
+        return
+    read = (OmegaConf.load(path), OmegaConf.create(OmegaConf.to_yaml(cfg)))  # both have been YAML: 1e-4 is 0.0001
+    held, asked = (_leaves(OmegaConf.to_container(one)) for one in read)
+    keys = [key for key in sorted(held | asked) if held.get(key) != asked.get(key)]
+    different = [key for key in keys if not _may_differ(key)]
+    if different:
+        shown = ", ".join(f"{key}={asked.get(key)} (there {held.get(key)})" for key in different[:5])
+        raise ValueError(
+            f"hydra.sweep.dir: {folder} holds a run of another configuration: {shown}; choose another hydra.sweep.dir, "
+            "name what differs in hydra.sweep.subdir, or delete that folder"
+        )
+
+
+def _may_differ(key: str) -> bool:
+    launch = tuple(f"launch.{part}" for part in FREE_OF_LAUNCH)
+    return key in launch or is_free(key, FREE)
+
+
+def _leaves(node: Any, path: str = "") -> dict[str, Any]:
+    """Returns the leaves of a plain configuration by their path."""
+    if not isinstance(node, dict):
+        return {path: node}
+    found: dict[str, Any] = {}
+    for name, part in node.items():
+        found |= _leaves(part, f"{path}.{name}" if path else str(name))
+    return found
+
+
+class Summary(Callback):
+    """Shows what became of the jobs of a sweep, whatever launcher ran them and however it ended."""
+
+    def __init__(self) -> None:
+        self.folder = Path()
+        self.is_shown = False
+
+    def on_multirun_start(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra before any job."""
+        self.folder = Path(config.hydra.sweep.dir).resolve()
+        for old in (self.folder / NOTES).glob("*.json"):
+            old.unlink()
+        atexit.register(self.show)  # a sweep that is stopped, or whose launcher raises, comes to no end of its own
+
+    def on_multirun_end(self, config: DictConfig, **kwargs: Any) -> None:
+        """Called by Hydra after the last job; a broken one makes the exit status 1."""
+        if self.show():
+            raise SystemExit(1)
+
+    def show(self) -> int:
+        """Logs the table once, and returns how many jobs broke."""
+        notes = sorted((self.folder / NOTES).glob("*.json"), key=lambda path: int(path.stem))
+        jobs = [json.loads(path.read_text()) for path in notes]
+        for job in jobs:
+            if job["status"] == RUNNING:
+                job |= {"status": BROKEN, "told": KILLED}
+        if jobs and not self.is_shown:
+            log.info("%s", format_jobs(self.folder, jobs))
+            self.is_shown = True
+        return sum(job["status"] == BROKEN for job in jobs)
+
+
+def format_jobs(sweep: Path, jobs: list[dict[str, Any]]) -> str:
+    """Returns the table of a sweep: a line a job, the broken ones last."""
+    numbers = {status: sum(job["status"] == status for job in jobs) for status in (FINISHED, SKIPPED, BROKEN)}
+    lines = [f"sweep {sweep}: " + ", ".join(f"{number} {status}" for status, number in numbers.items())]
+    for job in sorted(jobs, key=lambda job: job["status"] == BROKEN):
+        folder = Path(job["folder"])
+        place = folder.relative_to(sweep) if folder.is_relative_to(sweep) else folder
+        value = "" if job["value"] is None else f"{job['value']:.4f}"
+        lines.append(f"  {job['status']:8s}  {place!s:40s}  {value:>7s}  {job['told']}".rstrip())
+    if numbers[BROKEN]:
+        lines.append(
+            f"  {FAILED_FILE} in the folder of a broken job holds its traceback; start the sweep again to retry"
+        )
+    return "\n".join(lines)

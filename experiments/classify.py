@@ -22,7 +22,7 @@ from flvlp.data.config import AugmentConfig, check_choice
 from flvlp.engine.config import FitConfig
 from flvlp.models.config import HeadConfig
 from support.downstream import CommonArgs, Job, open_job
-from support.entry import check_command_line, run_folder, typed
+from support.entry import CONF, run_folder, run_main, typed
 from support.judging import headline, judge_scores, selection
 from support.results import close_job, write_predictions
 from support.workers import start
@@ -63,7 +63,7 @@ class Args(CommonArgs):
     task: ClassifyConfig = field(default_factory=ClassifyConfig)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="classify")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="classify")
 def main(cfg: DictConfig) -> float:
     """Composes the configuration; returns the headline figure, for sweepers."""
     return start(classify, typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
@@ -241,5 +241,4 @@ def view_dataset(job: Job, args: Args, *, is_training: bool) -> "ViewDataset":
 
 
 if __name__ == "__main__":
-    check_command_line()
-    main()
+    run_main(__file__)

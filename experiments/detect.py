@@ -36,7 +36,7 @@ from support.detected import (
     write_boxes,
 )
 from support.downstream import CommonArgs, Job, open_job
-from support.entry import check_command_line, run_folder, typed
+from support.entry import CONF, run_folder, run_main, typed
 from support.results import close_job
 from support.workers import start
 
@@ -88,7 +88,7 @@ class Args(CommonArgs):
     task: DetectConfig = field(default_factory=DetectConfig)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="detect")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="detect")
 def main(cfg: DictConfig) -> float:
     """Composes the configuration; returns the headline figure, for sweepers."""
     return start(detect, typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
@@ -217,5 +217,4 @@ def criterion(model: "nn.Module", batch: "BoxedPictures") -> "tuple[Tensor, Tens
 
 
 if __name__ == "__main__":
-    check_command_line()
-    main()
+    run_main(__file__)

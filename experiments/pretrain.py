@@ -24,7 +24,7 @@ from flvlp.losses.config import LossConfig
 from flvlp.models.config import NONE, EncoderConfig, HeadsConfig
 from support.building import build_model
 from support.chain import check_then
-from support.entry import check_command_line, is_sweep, remove_if_empty, resumed_config, run_folder, typed
+from support.entry import CONF, is_sweep, remove_if_empty, resumed_config, run_folder, run_main, typed
 from support.inputs import check_same_data, find_tokenizer, name_of, read_source, show_studies, write_fingerprint
 from support.jobs import run_job
 from support.seen import write_seen
@@ -64,7 +64,7 @@ class Args:
         check_then(self.then or {})
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="pretrain")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="pretrain")
 def main(cfg: DictConfig) -> float:
     """Runs one job; returns its best figure, for sweepers."""
     return attempt(run, cfg) if is_sweep() else run(cfg).value
@@ -226,5 +226,4 @@ def judge(
 
 
 if __name__ == "__main__":
-    check_command_line()
-    main()
+    run_main(__file__)

@@ -22,7 +22,7 @@ from flvlp.data.config import MaskingConfig
 from flvlp.engine.config import EncodingConfig
 from support.classes import keep_one_class
 from support.downstream import CommonArgs, Job, open_job
-from support.entry import check_command_line, run_folder, typed
+from support.entry import CONF, run_folder, run_main, typed
 from support.results import close_job, named, write_table
 from support.retrieval_page import write_page
 from support.retrieved import Pool, combined, facts, judge, tables
@@ -74,7 +74,7 @@ class Args(CommonArgs):
     task: RetrievalConfig = field(default_factory=RetrievalConfig)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="retrieve")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="retrieve")
 def main(cfg: DictConfig) -> float:
     """Composes the configuration; returns the headline figure, for sweepers."""
     return start(retrieve, typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
@@ -224,5 +224,4 @@ def write_ranks(job: Job, pool: Pool, judged: "Mapping[str, Judged]") -> None:
 
 
 if __name__ == "__main__":
-    check_command_line()
-    main()
+    run_main(__file__)

@@ -24,7 +24,7 @@ from flvlp.engine.config import FitConfig
 from flvlp.losses.task_config import SegmentationLossConfig
 from flvlp.models.task_config import SegmenterConfig
 from support.downstream import CommonArgs, Job, open_job
-from support.entry import check_command_line, run_folder, typed
+from support.entry import CONF, run_folder, run_main, typed
 from support.results import close_job
 from support.segmented import (
     HEADLINE,
@@ -98,7 +98,7 @@ class Args(CommonArgs):
     task: SegmentConfig = field(default_factory=SegmentConfig)
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="segment")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="segment")
 def main(cfg: DictConfig) -> float:
     """Composes the configuration; returns the headline figure, for sweepers."""
     return start(segment, typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
@@ -233,5 +233,4 @@ class Work:
 
 
 if __name__ == "__main__":
-    check_command_line()
-    main()
+    run_main(__file__)

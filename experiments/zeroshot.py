@@ -23,7 +23,7 @@ from flvlp.engine.config import EncodingConfig
 from flvlp.models.config import NONE, HeadConfig
 from support.classes import keep_one_class
 from support.downstream import CommonArgs, Job, open_job
-from support.entry import check_command_line, run_folder, typed
+from support.entry import CONF, run_folder, run_main, typed
 from support.judging import headline, judge_scores
 from support.queries import read_queries, text_precision
 from support.results import close_job, write_predictions
@@ -69,7 +69,7 @@ class Args(CommonArgs):
     )
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="zeroshot")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="zeroshot")
 def main(cfg: DictConfig) -> float:
     """Composes the configuration; returns the headline figure, for sweepers."""
     return start(zeroshot, typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
@@ -228,5 +228,4 @@ def write_prompts(path: Path, drawn: list[tuple[ClassPrompts, ...]]) -> None:
 
 
 if __name__ == "__main__":
-    check_command_line()
-    main()
+    run_main(__file__)

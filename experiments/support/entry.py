@@ -1,5 +1,6 @@
 """What entry points share: typed configuration, the run folder, resume, torchrun."""
 
+import importlib
 import logging
 import os
 import sys
@@ -18,6 +19,7 @@ log = logging.getLogger(__name__)
 
 T = TypeVar("T")
 
+CONF = str(Path(__file__).parents[2] / "conf")  # absolute: Hydra knows relative ones for scripts only, see run_main
 
 # choice on the command line -> the distribution that brings it, and the extra of this package that installs it
 PLUGINS = {
@@ -25,6 +27,16 @@ PLUGINS = {
     "hydra/launcher=submitit_slurm": ("hydra-submitit-launcher", "slurm"),
     "hydra/launcher=joblib": ("hydra-joblib-launcher", "parallel"),
 }
+
+
+def run_main(file: str) -> None:
+    """Checks the command line and runs `main` of an entry point's file.
+
+    It is the `main` of the module of that name and not of `__main__`: workers and launchers of sweeps, which are other
+    processes, can import the one and not the other.
+    """
+    check_command_line()
+    importlib.import_module(Path(file).stem).main()
 
 
 def check_command_line() -> None:

@@ -14,7 +14,7 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.experimental.callback import Callback
 from omegaconf import DictConfig, OmegaConf
 
-from flvlp.launch import is_first_host
+from flvlp.launch import WorkerError, is_first_host
 from support.chain import last_line
 from support.entry import FREE_ON_RESUME, is_free, run_folder
 
@@ -52,11 +52,18 @@ def attempt(job: Callable[[DictConfig], Done], cfg: DictConfig) -> float:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FAILED_FILE).write_text(traceback.format_exc())
         log.exception("this job broke, the sweep goes on: %s", folder)
-        note(BROKEN, folder, told=last_line(str(error)) or type(error).__name__)
+        note(BROKEN, folder, told=one_line(error))
         return float("nan")
     told = "" if done.is_skipped else f"{time.monotonic() - started:.0f} s"
     note(SKIPPED if done.is_skipped else FINISHED, folder, value=done.value, told=told)
     return done.value
+
+
+def one_line(error: Exception) -> str:
+    """Returns what went wrong, in one line."""
+    if isinstance(error, WorkerError):
+        return last_line(str(error))
+    return f"{type(error).__name__}: {str(error).strip().partition(chr(10))[0]}"
 
 
 def note(status: str, folder: Path, *, value: float | None = None, told: str = "") -> None:

@@ -1,5 +1,6 @@
 """Starts the workers of one job through PyTorch's elastic agent, on one host or several. Imports nothing heavy."""
 
+import logging
 import os
 import signal
 import uuid
@@ -15,6 +16,7 @@ T = TypeVar("T")
 
 LOCAL, LAUNCHES = "local", ("local", "torchrun", "slurm")
 JOIN_SECONDS = 7200  # that a host waits for the others: the first one may still be at the tasks of the last job
+AGENT = "torch.distributed.elastic.multiprocessing.api"
 FIRST_PORT, PORTS = 15000, 15000  # below the ports that Linux hands out on its own
 
 
@@ -60,6 +62,10 @@ class LaunchConfig:
             )
 
 
+class WorkerError(RuntimeError):
+    """A worker failed; the message ends with its traceback."""
+
+
 def is_first_host() -> bool:
     """False on the further nodes of a SLURM job."""
     return os.environ.get("SLURM_NODEID", "0") == "0"
@@ -76,7 +82,7 @@ def run_workers(config: LaunchConfig, job: int, worker: Callable[..., T], *argum
 
     Raises:
         ValueError: more workers than devices.
-        RuntimeError: a worker failed; with its traceback.
+        WorkerError: a worker failed.
     """
     import torch
     from torch.distributed.elastic.multiprocessing import SignalException
@@ -98,11 +104,12 @@ def run_workers(config: LaunchConfig, job: int, worker: Callable[..., T], *argum
         max_restarts=0,
         **meeting(config, job),
     )
+    logging.getLogger(AGENT).setLevel(logging.CRITICAL)  # it would tell the same traceback again, in a longer form
     with shared_threads(config.nproc_per_node), kept_signals():
         try:
             returned: dict[int, T] = elastic_launch(elastic, worker)(*arguments)
         except ChildFailedError as error:
-            raise RuntimeError(describe_failure(error)) from None
+            raise WorkerError(describe_failure(error)) from None
         except SignalException as stop:  # an Exception to PyTorch: a broken job, were it not for these lines
             if stop.sigval == signal.SIGINT:
                 raise KeyboardInterrupt from None

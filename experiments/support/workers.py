@@ -45,12 +45,14 @@ def start_by_rank(job: Job, args: Any, folder: Path, config_yaml: str) -> dict[i
             f"launch: {args.launch.name} starts the workers itself, and this process is one of torchrun's; start it "
             "with plain python, or leave launch=local"
         )
-    return run_workers(args.launch, job_number(hydra), work, job.__name__, config_yaml, folder, hydra)
+    # Plain values: the classes of a launcher plugin, of which Hydra's own node is made, cannot be sent.
+    started = {"mode": hydra.hydra.mode, "overrides": {"task": list(hydra.hydra.overrides.task)}}
+    return run_workers(args.launch, job_number(hydra), work, job.__name__, config_yaml, folder, started)
 
 
-def work(entry: str, config_yaml: str, folder: Path, hydra: DictConfig | None) -> float:
-    """What a worker does: the job of an entry point. `hydra` tells it of the sweep that it belongs to."""
-    HydraConfig.instance().cfg = hydra  # type: ignore[assignment]
+def work(entry: str, config_yaml: str, folder: Path, started: dict[str, Any]) -> float:
+    """What a worker does: the job of an entry point. `started` is what Hydra says of how the job was started."""
+    HydraConfig.instance().cfg = OmegaConf.create({"hydra": started})  # type: ignore[assignment]
     module = importlib.import_module(entry)
     cfg = OmegaConf.create(config_yaml)
     assert isinstance(cfg, DictConfig)

@@ -21,7 +21,9 @@ ROWS: dict[str, dict[str, Any]] = {  # what of the configuration is not that of 
     "random_equal_rate": {"masking.kind": "random"},
     "frontal_only": {"encoder.lateral.backbone": "none"},
 }
-UNUSED = tuple(f"encoder.lateral.{key}" for key in ("backbone_args", "adapter", "norm"))  # where there is no lateral encoder
+UNUSED = tuple(
+    f"encoder.lateral.{key}" for key in ("backbone_args", "adapter", "norm")
+)  # where there is no lateral encoder
 SWEEPS = sorted(path.stem for path in (CONF / "experiment").glob("*.yaml") if "sweeper" in path.read_text())
 
 

@@ -16,6 +16,7 @@ ALLOWED = {
     "types": set(),
     "hub": set(),
     "distributed": set(),
+    "launch": set(),
     "data": {"types", "hub"},
     "models": {"types", "hub"},
     "losses": {"types", "distributed"},
@@ -41,6 +42,7 @@ ONLY_IN = {
     "sklearn": ("metrics/",),
     "hydra": ("experiments/",),
     "omegaconf": ("experiments/",),
+    "submitit": ("experiments/support/slurm.py",),
 }
 FILES = sorted([*SOURCE.rglob("*.py"), *EXPERIMENTS.rglob("*.py")])
 # Files that `--help` and a misspelt key wait for.
@@ -48,6 +50,7 @@ LIGHT = [
     *SOURCE.rglob("config.py"),
     *SOURCE.rglob("*_config.py"),
     SOURCE / "data" / "prompts.py",
+    SOURCE / "launch.py",
     *EXPERIMENTS.rglob("*.py"),
 ]
 HEAVY = {"torch", "timm", "transformers", "torchvision", "pandas", "sklearn", "scipy"}

@@ -22,7 +22,7 @@ LAUNCH := $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain eval-cls eval-seg eval-det eval-retrieval eval-zeroshot prepare doctor test test-slow check format tensorboard clean
+.PHONY: help setup pretrain ablation eval-cls eval-seg eval-det eval-retrieval eval-zeroshot prepare doctor test test-slow check format tensorboard clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -41,6 +41,9 @@ $(STAMP):
 
 pretrain: $(STAMP) ## pre-train; phantoms and tiny encoders unless ARGS says otherwise
 	$(LAUNCH) experiments/pretrain.py $(ARGS)
+
+ablation: $(STAMP) ## the paper's ablation on phantoms, three seeds; the same command goes on where it was stopped
+	$(BIN)/python experiments/pretrain.py -m experiment=ablation_terms seed=0,1,2 $(ARGS)
 
 # DATASET has a default for prepare and doctor only; each task has its own.
 EVAL_DATA = $(if $(filter command environment,$(word 1,$(origin DATASET))),dataset=$(DATASET)) $(if $(ROOT),"dataset.root='$(ROOT)'")

@@ -48,6 +48,9 @@ def attempt(job: Callable[[DictConfig], Done], cfg: DictConfig) -> float:
     note(RUNNING, folder)
     try:
         done = job(cfg)
+    except (KeyboardInterrupt, SystemExit):
+        note(BROKEN, folder, told="stopped")
+        raise
     except Exception as error:
         folder.mkdir(parents=True, exist_ok=True)
         (folder / FAILED_FILE).write_text(traceback.format_exc())
@@ -160,6 +163,6 @@ def format_jobs(sweep: Path, jobs: list[dict[str, Any]]) -> str:
         lines.append(f"  {job['status']:8s}  {place!s:40s}  {value:>7s}  {job['told']}".rstrip())
     if numbers[BROKEN]:
         lines.append(
-            f"  {FAILED_FILE} in the folder of a broken job holds its traceback; start the sweep again to retry"
+            f"  the traceback is in its {FAILED_FILE}; the same command goes on, and leaves alone what is finished"
         )
     return "\n".join(lines)

@@ -162,7 +162,5 @@ def format_jobs(sweep: Path, jobs: list[dict[str, Any]]) -> str:
         value = "" if job["value"] is None else f"{job['value']:.4f}"
         lines.append(f"  {job['status']:8s}  {place!s:40s}  {value:>7s}  {job['told']}".rstrip())
     if numbers[BROKEN]:
-        lines.append(
-            f"  the traceback is in its {FAILED_FILE}; the same command goes on, and leaves alone what is finished"
-        )
+        lines.append(f"  the traceback is in its {FAILED_FILE}; the same command goes on where the sweep stands")
     return "\n".join(lines)

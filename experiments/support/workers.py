@@ -1,6 +1,7 @@
 """Runs the job of an entry point in this process, or in workers that it starts."""
 
 import importlib
+import multiprocessing
 import os
 from collections.abc import Callable
 from pathlib import Path
@@ -36,6 +37,8 @@ def start_by_rank(job: Job, args: Any, folder: Path, config_yaml: str) -> dict[i
     """
     hydra: Any = HydraConfig.instance().cfg
     if is_side_by_side(hydra):
+        # joblib's own way to start processes is not known in those that a job starts (phantoms, data workers).
+        multiprocessing.set_start_method(None, force=True)
         claim_devices(args.launch.nproc_per_node, job_number(hydra))
     if args.launch.name == LOCAL:
         rank = int(os.environ.get("RANK", "0"))

@@ -38,8 +38,9 @@ def test_each_job_of_a_sweep_starts_workers_of_its_own_and_a_broken_worker_is_to
 
 
 @pytest.mark.slow
-def test_jobs_run_beside_each_other(phantom_root: Path, tmp_path: Path) -> None:
-    line = [sys.executable, PRETRAIN, "-m", f"dataset.root={phantom_root}", *JOB, "engine.max_steps=2"]
+def test_jobs_run_beside_each_other(tmp_path: Path) -> None:
+    made = ("dataset.root=made", "dataset.workers=2", "engine.num_workers=1")  # a job starts processes of its own
+    line = [sys.executable, PRETRAIN, "-m", *JOB, *made, "engine.max_steps=2"]
     line += ["hydra/launcher=joblib", "hydra.launcher.n_jobs=2", "init_from=null,/nowhere", "hydra.sweep.dir=sweep"]
     done = subprocess.run(
         line, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False

@@ -13,7 +13,12 @@ CONF = Path(__file__).parents[1] / "conf"
 ROWS: dict[str, dict[str, Any]] = {  # what of the configuration is not that of `full`, beside the name
     "full": {},
     "itc": {f"loss.{term}.weight": 0.0 for term in ("mlm", "view_alignment", "prototype")},
-    "published": {"loss.view_alignment.negatives": "words", "loss.prototype.start_epoch": 0.0},
+    "published": {
+        "loss.view_alignment.weight": 1.0,
+        "loss.view_alignment.negatives": "words",
+        "loss.prototype.weight": 1.0,
+        "loss.prototype.start_epoch": 0.0,
+    },
     "no_key_semantics": {"heads.key_semantics": False},
     "no_view_alignment": {"loss.view_alignment.weight": 0.0},
     "no_prototypes": {"loss.prototype.weight": 0.0},

@@ -7,26 +7,9 @@ from html import escape
 
 import numpy as np
 
-# The browser is told to fetch nothing, whatever a report may hold.
-POLICY = "default-src 'none'; img-src data:; style-src 'unsafe-inline'"
+from support.document import document
+
 STYLE = """
-* { box-sizing: border-box; }
-body { margin: 0 auto; max-width: 1240px; padding: 16px; background: #f4f5f7; color: #1c2229; line-height: 1.45;
-  font-family: system-ui, -apple-system, "Segoe UI", Roboto, "DejaVu Sans", sans-serif; font-size: 15px; }
-h1 { font-size: 1.6em; margin: .2em 0 .4em; }
-h2 { font-size: 1.25em; margin: 1.6em 0 .2em; }
-h3 { font-size: 1em; margin: 0 0 .5em; overflow-wrap: anywhere; }
-p { margin: .3em 0; max-width: 80ch; }
-figure { margin: 0; }
-nav { display: flex; flex-wrap: wrap; gap: 2px 18px; margin: .6em 0 1em; }
-.facts { color: #4a5562; overflow-wrap: anywhere; }
-.scroll { overflow-x: auto; margin: 12px 0; background: #fff; border: 1px solid #d5dae0; border-radius: 8px; }
-table { border-collapse: collapse; font-variant-numeric: tabular-nums; width: 100%; font-size: .93em; }
-th, td { padding: 4px 10px; text-align: right; white-space: nowrap; }
-th:first-child, td:first-child { text-align: left; }
-thead th { border-bottom: 1px solid #d5dae0; font-weight: 600; }
-thead tr:first-child th:not(:empty) { text-align: center; border-left: 1px solid #d5dae0; }
-tbody tr:nth-child(even) { background: #f7f8fa; }
 .query { display: grid; grid-template-columns: minmax(0, 5fr) minmax(0, 8fr); gap: 20px; margin: 12px 0; padding: 14px;
   background: #fff; border: 1px solid #d5dae0; border-radius: 8px; }
 .views { display: flex; flex-wrap: wrap; gap: 6px; }
@@ -169,14 +152,7 @@ def render(title: str, facts: Sequence[str], tables: Sequence[Table], sections: 
     for number, section in enumerate(sections):
         body.append(f'<h2 id="part{number}">{escape(section.title)}</h2>')
         body += [_query(query, section) for query in section.queries]
-    return (
-        '<!DOCTYPE html>\n<html lang="en">\n<head>\n<meta charset="utf-8">\n'
-        f'<meta http-equiv="Content-Security-Policy" content="{POLICY}">\n'
-        '<meta name="viewport" content="width=device-width, initial-scale=1">\n'
-        f"<title>{escape(title)}</title>\n<style>{STYLE}</style>\n</head>\n<body>\n"
-        + "\n".join(body)
-        + "\n</body>\n</html>\n"
-    )
+    return document(title, STYLE, "\n".join(body))
 
 
 def _query(query: Query, section: Section) -> str:

@@ -7,6 +7,7 @@ ARGS ?=
 LOGDIR ?= runs/pretrain
 DATASET ?= nih14
 ROOT ?=
+RUNS ?= runs/pretrain/sweeps/ablation_terms
 
 BIN := $(VENV)/bin
 # One stamp for each state of the two files that decide what is installed: a second call installs nothing.
@@ -22,7 +23,7 @@ LAUNCH := $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain ablation eval-cls eval-seg eval-det eval-retrieval eval-zeroshot prepare doctor test test-slow check format tensorboard clean
+.PHONY: help setup pretrain ablation report eval-cls eval-seg eval-det eval-retrieval eval-zeroshot prepare doctor test test-slow check format tensorboard clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -44,6 +45,13 @@ pretrain: $(STAMP) ## pre-train; phantoms and tiny encoders unless ARGS says oth
 
 ablation: $(STAMP) ## the paper's ablation on phantoms, three seeds; the same command goes on where it was stopped
 	$(BIN)/python experiments/pretrain.py -m experiment=ablation_terms seed=0,1,2 $(ARGS)
+
+# In `make ablation report` ARGS is what the sweep is told.
+REPORT_ARGS = $(if $(filter ablation,$(MAKECMDGOALS)),,$(ARGS))
+empty :=
+comma := ,
+report: $(STAMP) ## tables, plots and a page of RUNS="folder ..." (of runs, of sweeps; the sweep of `make ablation`)
+	$(BIN)/python experiments/report.py 'runs=[$(subst $(empty) $(empty),$(comma),$(patsubst %,"%",$(RUNS)))]' $(REPORT_ARGS)
 
 # DATASET has a default for prepare and doctor only; each task has its own.
 EVAL_DATA = $(if $(filter command environment,$(word 1,$(origin DATASET))),dataset=$(DATASET)) $(if $(ROOT),"dataset.root='$(ROOT)'")

@@ -43,6 +43,7 @@ ONLY_IN = {
     "hydra": ("experiments/",),
     "omegaconf": ("experiments/",),
     "submitit": ("experiments/support/slurm.py",),
+    "matplotlib": ("experiments/",),
 }
 FILES = sorted([*SOURCE.rglob("*.py"), *EXPERIMENTS.rglob("*.py")])
 # Files that `--help` and a misspelt key wait for.
@@ -53,7 +54,7 @@ LIGHT = [
     SOURCE / "launch.py",
     *EXPERIMENTS.rglob("*.py"),
 ]
-HEAVY = {"torch", "timm", "transformers", "torchvision", "pandas", "sklearn", "scipy"}
+HEAVY = {"torch", "timm", "transformers", "torchvision", "pandas", "sklearn", "scipy", "matplotlib"}
 
 
 def imports(path: Path) -> list[tuple[str, bool]]:

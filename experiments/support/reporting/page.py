@@ -162,19 +162,19 @@ def _side_by_side(report: Report, plots: Sequence[Plot]) -> str:
 
 
 def _learning(plots: Sequence[Plot]) -> str:
-    figures = _plots([plot for plot in plots if plot.kind == "curves"])
+    figures = _plots([plot for plot in plots if plot.kind == "curves"], "curves")
     said = "train/total sums the terms that a row has: compare its course, not its height."
     return f'<p class="facts">{said}</p>\n{figures}' if figures else ""
 
 
-def _plots(plots: Sequence[Plot]) -> str:
+def _plots(plots: Sequence[Plot], kind: str = "") -> str:
     """Returns plots beside each other, or one below the other where the screen is narrow."""
     figures = "".join(
         f'<figure><img src="data:image/svg+xml;base64,{b64encode(plot.path.read_bytes()).decode()}" '
         f'alt="{escape(f"{plot.kind} of {plot.title}")}"></figure>\n'
         for plot in plots
     )
-    return f'<div class="plots">{figures}</div>' if figures else ""
+    return f'<div class="plots {kind}">{figures}</div>' if figures else ""
 
 
 def _changes(report: Report) -> str:

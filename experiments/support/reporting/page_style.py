@@ -20,18 +20,19 @@ table.report tr > :first-child { position: sticky; left: 0; background: #fff; bo
   white-space: normal; max-width: 260px; }
 table.report tbody tr:nth-child(even) > :first-child { background: #f7f8fa; }
 table.report small { font-size: .82em; color: #4a5562; font-weight: 400; }
-table.report td { line-height: 1.25; vertical-align: top; }
+table.report td, table.report tbody th { line-height: 1.25; vertical-align: top; }
 table.report thead th { white-space: normal; }
 table.report thead tr:last-child th { min-width: 84px; overflow-wrap: break-word; }
 .better small { color: #0e6b31; }
 .worse small { color: #a3341b; }
 table.changes td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
-table.changes th:not(:first-child) { text-align: left; border-left: 0; }
+table.changes thead tr:first-child th:not(:empty) { text-align: left; border-left: 0; }
 .plots, .samples { display: grid; gap: 12px; margin: 12px 0; align-items: start; }
 .plots { grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); }
+.curves { grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); }
 .samples { grid-template-columns: repeat(auto-fill, minmax(min(100%, 360px), 1fr)); }
 .plots figure, .samples figure { background: #fff; border: 1px solid #d5dae0; border-radius: 8px; padding: 8px; }
-.plots img { display: block; width: 100%; height: auto; }
+.plots img { display: block; width: 100%; max-width: 520px; height: auto; margin: auto; }
 .samples img { display: block; max-width: 100%; height: auto; margin: auto; }
 .samples figcaption { font-size: .85em; color: #4a5562; overflow-wrap: anywhere; margin-top: 6px; }
 details { background: #fff; border: 1px solid #d5dae0; border-radius: 8px; padding: 8px 14px; margin: 8px 0; }

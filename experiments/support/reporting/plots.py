@@ -4,7 +4,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
@@ -29,8 +29,8 @@ CURVES = (
 BASELINE = "#000000"
 COLOURS = ("#0072B2", "#D55E00", "#009E73", "#CC79A7", "#E69F00", "#56B4E9")
 STYLES = ("-", (0, (4, 1.5)), (0, (1, 1)))
-WIDTH = 5.4  # inches
-STYLE = {
+WIDTH = 4.8  # inches
+STYLE: Any = {
     "font.size": 9,
     "axes.titlesize": 10,
     "axes.spines.top": False,
@@ -99,8 +99,8 @@ def _new(height: float) -> "tuple[Figure, Axes]":
     return drawn, drawn.add_subplot()
 
 
-def style_of(rows: Sequence[Row], place: int) -> tuple[str, object]:
-    """Returns colour and line style of a row, the same in every plot."""
+def style_of(place: int) -> tuple[str, Any]:
+    """Returns colour and line style of the row at a place, the same in every plot; the baseline row is at 0."""
     if not place:
         return BASELINE, STYLES[0]
     round_, colour = divmod(place - 1, len(COLOURS))
@@ -128,10 +128,17 @@ def _bars(rows: Sequence[Row], column: Column, cells: Cells) -> "Figure":
         if not cell.values:
             axes.text(0, place, " not measured", va="center", color="#7c8794", fontsize=8)
             continue
-        colour = style_of(rows, place)[0]
+        colour = style_of(place)[0]
         sd = None if np.isnan(cell.sd) else cell.sd
-        bar = {"color": colour, "alpha": 0.55, "height": 0.66}
-        axes.barh(place, cell.mean, xerr=sd, error_kw={"capsize": 3, "lw": 1.2, "ecolor": "#1c2229"}, **bar)
+        axes.barh(
+            place,
+            cell.mean,
+            xerr=sd,
+            error_kw={"capsize": 3, "lw": 1.2, "ecolor": "#1c2229"},
+            color=colour,
+            alpha=0.55,
+            height=0.66,
+        )
         values = list(cell.values.values())
         axes.plot(values, [place] * len(values), "o", ms=3.5, mfc="white", mec="#1c2229", mew=0.8, ls="none")
     axes.axvline(0, color="#7c8794", lw=0.8)
@@ -153,7 +160,7 @@ def _forest(rows: Sequence[Row], column: Column, cells: Cells) -> "Figure":
         ends = [[difference.sd], [difference.sd]]
         if not difference.why_not:
             ends = [[mean - difference.low], [difference.high - mean]]
-        colour = style_of(rows, place + 1)[0]
+        colour = style_of(place + 1)[0]
         face = "white" if difference.why_not else colour
         known = None if np.isnan(ends).any() else ends
         axes.errorbar(mean, place, xerr=known, fmt="o", ms=5.5, mfc=face, color=colour, capsize=3, lw=1.8)
@@ -174,10 +181,10 @@ def _curves(rows: Sequence[Row], part: str, figure: str) -> "Figure | None":
         steps, values = curve(row, part, figure)
         if not len(steps):
             continue
-        colour, line = style_of(rows, place)
+        colour, line = style_of(place)
         mean = values.mean(axis=0)
-        marker = {"marker": "o", "ms": 3} if len(steps) < 30 else {}
-        axes.plot(steps, mean, color=colour, ls=line, lw=1.6, label=short(row.name), **marker)
+        marker = "o" if len(steps) < 30 else ""
+        axes.plot(steps, mean, color=colour, ls=line, lw=1.6, label=short(row.name), marker=marker, ms=3)
         if len(values) > 1:
             sd = values.std(axis=0, ddof=1)
             axes.fill_between(steps, mean - sd, mean + sd, color=colour, alpha=0.13, lw=0)

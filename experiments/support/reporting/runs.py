@@ -84,7 +84,7 @@ class PretrainRun:
 
     def validation(self) -> dict[str, float]:
         """Returns the validation figures of the epoch that `encoders/` holds."""
-        metric, best = self.config.get("engine.best_metric"), dict[str, Any]()
+        metric, best = str(self.config.get("engine.best_metric")), dict[str, Any]()
         for record in self.of_part("validation"):
             value = record.get(metric)
             if value is None or best.get(metric) is None or value > best[metric]:
@@ -150,10 +150,10 @@ def find_runs(wanted: Sequence[str]) -> Found:
             "such as the one that `make ablation` leaves"
         )
     by_encoders = {run.sha256: run for run in pretraining if run.sha256}
-    unclaimed = []
+    unclaimed: list[TaskRun] = []
     for task in loose:
         own = next((run for run in pretraining if task.folder.is_relative_to(run.folder)), None)
-        run = own or by_encoders.get(task.result.get("encoders_sha256"))
+        run = own or by_encoders.get(str(task.result.get("encoders_sha256")))
         (unclaimed if run is None else run.tasks).append(task)
     return Found(pretraining, unclaimed, problems)
 

@@ -70,7 +70,10 @@ def task_facts(rows: Sequence[Row]) -> dict[str, str]:
         (name, task) for row in rows for one in row.members.values() for name, task in one.tasks.items()
     ):
         result = task.result
-        said = [str(result.get("mode", "")), f"split {result['split']}", f"{result['label_fraction']:.0%} of labels"]
+        mode = str(result.get("mode", ""))
+        said = [mode * (mode != task_name), f"split {result['split']}"]
+        if result["images"].get("trained") is not None:
+            said.append(f"{result['label_fraction']:g} of the labels")
         said.append(f"{result['images']['tested']} test studies of {result['patients']} patients")
         facts.setdefault(task_name, ", ".join(filter(None, said)))
     return facts
@@ -101,7 +104,7 @@ def markdown(rows: Sequence[Row], columns: Sequence[Column], cells: Cells) -> st
     return "\n".join(f"\n{part}\n" if part.startswith("## ") else part for part in parts).lstrip("\n") + "\n"
 
 
-def change_texts(row: Row) -> list[tuple[str, str, str, str]]:
+def change_texts(row: Row) -> list[tuple[str, ...]]:
     """Returns key, value, the usual value and that of the baseline row, as a command line would say them."""
     from support.reporting.configs import shown
 

@@ -12,6 +12,7 @@ from hydra import compose, initialize_config_dir
 
 from flvlp import distributed
 from support.entry import typed
+from tests.experiments.made_runs import write_sweep
 
 CONF = Path(__file__).parents[2] / "conf"
 # A stand-in that is made in a second, and encoders without training.
@@ -61,3 +62,9 @@ def result_of(folder: Path) -> dict[str, Any]:
     assert len(lines) == 1, f"result.json has {len(lines)} lines"
     row: dict[str, Any] = json.loads(lines[0])
     return row
+
+
+@pytest.fixture
+def sweep(tmp_path: Path) -> Path:
+    """Folder of a made-up sweep, see `write_sweep`."""
+    return write_sweep(tmp_path)

@@ -12,7 +12,7 @@ from PIL import Image
 from support.pages import Answer, Query, Section, Shown, Table, png_address, render
 from support.retrieval_page import choose
 
-VOID = {"meta", "img"}
+VOID = {"meta", "img", "br", "wbr"}
 HOSTILE = '<script>alert("x")</script> & <img src=http://elsewhere/x.png> 5 < 6\nsecond line'
 TABLE = Table(
     "Title <b>", [("", 2), ("image to text", 2)], ["side", "pool", "R@1", "R@5"], [["frontal", "81", "0.1", "0.25"]]

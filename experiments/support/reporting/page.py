@@ -158,7 +158,11 @@ def breakable(name: str) -> str:
 
 
 def _side_by_side(report: Report, plots: Sequence[Plot]) -> str:
-    return _plots([plot for plot in plots if plot.kind in ("bars", "forest")])
+    """Returns the two plots of each column beside each other."""
+    pairs = [
+        [plot for plot in plots if plot.title == column.name and plot.kind != "curves"] for column in report.columns
+    ]
+    return "\n".join(map(_plots, pairs))
 
 
 def _learning(plots: Sequence[Plot]) -> str:

@@ -25,7 +25,7 @@ table.report thead th { white-space: normal; }
 table.report thead tr:last-child th { min-width: 84px; overflow-wrap: break-word; }
 .better small { color: #0e6b31; }
 .worse small { color: #a3341b; }
-table.changes td { text-align: left; white-space: normal; overflow-wrap: anywhere; }
+table.changes td { text-align: left; white-space: normal; overflow-wrap: break-word; }
 table.changes thead tr:first-child th:not(:empty) { text-align: left; border-left: 0; }
 .plots, .samples { display: grid; gap: 12px; margin: 12px 0; align-items: start; }
 .plots { grid-template-columns: repeat(auto-fill, minmax(min(100%, 440px), 1fr)); }

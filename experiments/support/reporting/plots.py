@@ -76,7 +76,7 @@ def draw_all(rows: Sequence[Row], columns: Sequence[Column], cells: Cells, folde
     with mpl.rc_context(STYLE):
         for column in columns:
             plots.append(_save(_bars(rows, column, cells), "bars", column.name, folder))
-            if len(rows) > 1:
+            if any(cells[row.name, column].difference for row in rows):
                 plots.append(_save(_forest(rows, column, cells), "forest", column.name, folder))
         for part, figure in CURVES:
             if drawn := _curves(rows, part, figure):
@@ -165,6 +165,7 @@ def _forest(rows: Sequence[Row], column: Column, cells: Cells) -> "Figure":
         known = None if np.isnan(ends).any() else ends
         axes.errorbar(mean, place, xerr=known, fmt="o", ms=5.5, mfc=face, color=colour, capsize=3, lw=1.8)
     axes.axvline(0, color="#1c2229", lw=1)
+    axes.locator_params(axis="x", nbins=5)
     _rows_axis(axes, others)
     left, right = axes.get_xlim()
     axes.set_xlim(min(left, -0.02 * right), max(right, -0.02 * left))
@@ -191,6 +192,7 @@ def _curves(rows: Sequence[Row], part: str, figure: str) -> "Figure | None":
     if not axes.lines:
         return None
     axes.set_xlabel("step")
+    axes.locator_params(axis="x", nbins=6, integer=True)
     axes.set_title(f"{part}/{figure}\nmean over seeds, band: ± sd")
     drawn.legend(loc="outside lower center", ncols=2, frameon=False, fontsize=8)
     return drawn

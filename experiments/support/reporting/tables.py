@@ -73,7 +73,7 @@ def task_facts(rows: Sequence[Row]) -> dict[str, str]:
         mode = str(result.get("mode", ""))
         said = [mode * (mode != task_name), f"split {result['split']}"]
         if result["images"].get("trained") is not None:
-            said.append(f"{result['label_fraction']:g} of the labels")
+            said.append(f"label fraction {result['label_fraction']:g}")
         said.append(f"{result['images']['tested']} test studies of {result['patients']} patients")
         facts.setdefault(task_name, ", ".join(filter(None, said)))
     return facts

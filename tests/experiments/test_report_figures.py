@@ -1,0 +1,141 @@
+"""Cells of a report whose figures are known: means, best ones, paired differences, and the three tables."""
+
+import csv
+import io
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from support.reporting.figures import Column
+from support.reporting.tables import csv_text, latex, markdown
+from tests.experiments.made_runs import (
+    AUROC,
+    LABELS,
+    SEEDS,
+    STUDIES,
+    VALID_R1,
+    change_result,
+    make,
+    names,
+    pretrain,
+)
+
+R1, GAP = Column("retrieve", "fused/r1"), Column("validation", "mlm_gap")
+
+
+def test_mean_and_standard_deviation_of_a_cell_are_those_of_its_seeds(sweep: Path) -> None:
+    cell = make(sweep).cells["full", VALID_R1]
+    assert list(cell.values.values()) == pytest.approx([0.55, 0.56, 0.57])
+    assert (cell.mean, cell.sd) == pytest.approx((0.56, 0.01)), f"{cell.mean} ± {cell.sd}, with n - 1"
+
+
+def test_the_interval_leaves_out_0_for_the_planted_gain_and_holds_it_for_the_same_again(sweep: Path) -> None:
+    cells = make(sweep).cells
+    better, same = cells["full", AUROC].difference, cells["random", AUROC].difference
+    assert better and same
+    assert better.low > 0.1 and not better.why_not, f"{better}"
+    assert same.low < 0 < same.high, f"{same}"
+    gain = cells["full", AUROC].mean - cells["itc", AUROC].mean
+    assert better.mean == pytest.approx(gain), f"{better.mean}, means differ by {gain}"
+    assert (better.seeds, better.studies) == (SEEDS, STUDIES)
+
+
+def test_recall_is_drawn_from_ranks(sweep: Path) -> None:
+    difference = make(sweep).cells["full", R1].difference
+    assert difference and difference.mean == pytest.approx(0.8) and difference.low < 0.8 < difference.high
+
+
+def test_a_figure_of_validation_has_the_spread_of_its_seeds_and_says_so(sweep: Path) -> None:
+    difference = make(sweep).cells["full", VALID_R1].difference
+    assert difference and difference.mean == pytest.approx(0.2) and np.isnan(difference.low)
+    assert difference.sd == pytest.approx(0, abs=1e-9) and "validation" in difference.why_not
+
+
+def test_what_a_row_does_not_measure_is_empty_and_compared_with_nothing(sweep: Path) -> None:
+    cells = make(sweep).cells
+    assert not cells["itc", GAP].values and cells["full", GAP].difference is None
+
+
+def test_the_best_of_a_column_is_the_highest_and_of_a_loss_the_lowest(sweep: Path) -> None:
+    columns = ["validation/mlm", "validation/mlm_gap", "fused/image_to_text/mean_rank", "macro_auroc"]
+    report = make(sweep, figures=columns)
+    best = {
+        column.figure: [row for row in names(report) if report.cells[row, column].is_best] for column in report.columns
+    }
+    assert best.pop("mlm") == best.pop("fused/image_to_text/mean_rank") == ["full"]
+    assert best == {"mlm_gap": ["full"], "macro_auroc": ["full"]}, "one is the lowest, the others the highest"
+
+
+def spoil_targets(folder: Path) -> None:
+    path = folder / "predictions.csv"
+    path.write_text(re.sub(r"(s0,Edema),(\d)", lambda found: f"{found[1]},{1 - int(found[2])}", path.read_text()))
+    scores = np.array([float(line["score"]) for line in csv.DictReader(path.open())]).reshape(LABELS.shape)
+    from flvlp.metrics.classification import auroc
+
+    labels = LABELS.astype(np.float64)
+    labels[0, 0] = 1 - labels[0, 0]
+    change_result(folder, figures={"macro_auroc": float(np.mean(auroc(labels, scores)))})
+
+
+@pytest.mark.parametrize(
+    ("spoil", "reason"),
+    [
+        (lambda folder: (folder / "predictions.csv").unlink(), "not there"),
+        (lambda folder: change_result(folder, figures={"macro_auroc": 0.5}), "where result.json says 0.5"),
+        (spoil_targets, "other studies"),
+    ],
+    ids=["no predictions", "another figure", "other data"],
+)
+def test_what_cannot_be_paired_by_study_is_marked_with_the_reason(
+    sweep: Path, spoil: Callable[[Path], None], reason: str
+) -> None:
+    spoil(sweep / "full" / "seed_1" / "tasks" / "zeroshot")
+    difference = make(sweep).cells["full", AUROC].difference
+    assert difference and np.isnan(difference.low) and reason in difference.why_not, f"{difference}"
+    assert difference.seeds == SEEDS
+
+
+def test_only_the_studies_of_both_are_compared(sweep: Path) -> None:
+    folder = sweep / "itc" / "seed_0" / "tasks" / "retrieval"
+    lines = (folder / "predictions.csv").read_text().splitlines()
+    kept = [line for line in lines if not line.startswith("s0,")]
+    (folder / "predictions.csv").write_text("\n".join(kept) + "\n")
+    figures = json.loads((folder / "result.json").read_text())["figures"]
+    ranks = [int(line.split(",")[4]) for line in kept[1:]]
+    change_result(folder, figures=figures | {"fused/r1": float(np.mean(np.array(ranks) <= 1))})
+    difference = make(sweep).cells["full", R1].difference
+    assert difference and difference.studies == STUDIES - 1
+
+
+def test_the_three_tables_hold_the_same_numbers(sweep: Path) -> None:
+    report = make(sweep)
+    content = report.rows, report.columns, report.cells
+    lines = list(csv.DictReader(io.StringIO(csv_text(*content))))
+    plain = r"-?\d+\.\d+"
+    expected = []
+    for line in lines:  # figures first, then differences, row by row
+        expected += [f"{float(line[key]):.3f}" for key in ("mean", "sd") if line[key]]
+    for line in lines:
+        keys = ("diff", "low", "high") if line["interval"] == "patients" else ("diff", "diff_sd")
+        expected += [f"{float(line[key]):.3f}" for key in keys if line["diff"] and line[key]]
+    table = markdown(*content).split("## What sets")[0]
+    tables = [line for line in table.splitlines() if line.startswith("|")]
+    tex = [line for line in latex(*content).splitlines() if line.endswith("\\\\") and "±" not in line]
+    for text in ("\n".join(tables), "\n".join(tex)):
+        assert re.findall(plain, text) == expected
+    assert len(lines) == len(report.rows) * len(report.columns)
+    bold = [line["row"] for line in lines if line["is_best"] == "1"]
+    assert bold and markdown(*content).count("**") == 2 * len(bold) and latex(*content).count(r"\textbf{") == len(bold)
+
+
+def test_a_name_is_escaped_in_latex_and_keeps_its_column_in_markdown(tmp_path: Path) -> None:
+    pretrain(tmp_path / "a", name="50_% & a|b", fused=(0.1,))
+    report = make(tmp_path)
+    content = report.rows, report.columns, report.cells
+    assert r"50\_\% \& a|b & " in latex(*content)
+    line = next(line for line in markdown(*content).splitlines() if line.startswith("| 50_%"))
+    assert line.count("|") == len(report.columns) + 2, line

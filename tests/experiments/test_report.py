@@ -71,7 +71,13 @@ def test_other_commits_and_uncommitted_changes_are_said(sweep: Path) -> None:
 
 
 def test_rows_stand_by_how_many_keys_set_them_apart_from_what_is_usual(tmp_path: Path) -> None:
-    rows = {"two": {"itc": 0.0, "mlm": 0.0}, "one": {"mlm": 0.0}, "more": {"itc": 0.5}, "none": {}, "view": {"view": 1}}
+    rows: dict[str, dict[str, float]] = {
+        "two": {"itc": 0.0, "mlm": 0.0},
+        "one": {"mlm": 0.0},
+        "more": {"itc": 0.5},
+        "none": {},
+        "view": {"view": 1},
+    }
     for name, loss in rows.items():
         pretrain(tmp_path / name, name=name, loss=loss)
     report = make(tmp_path, baseline="two")

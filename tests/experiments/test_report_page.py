@@ -129,6 +129,10 @@ def composer() -> Iterator[Composer]:
         (["encoder/lateral=none", "loss.itc.weight=0"], ["encoder/lateral=none", "loss.itc.weight=0"]),
         (["masking=random"], ["masking=random"]),
         (["loss=itc", "engine.lr=0.001", "seed=3"], ["loss=itc", "engine.lr=0.001"]),
+        (
+            ["experiment=short_job", "experiment/ablation=no_global"],
+            ["experiment=short_job", "experiment/ablation=no_global"],
+        ),
         (["dataset=pairs", "dataset.csv=/data/x.csv"], ["dataset=pairs", "dataset.csv=/data/x.csv"]),
     ],
 )

@@ -11,8 +11,8 @@ from support.reporting.configs import GROUPS, Flat, flatten, moving, shown
 
 # Groups whose choices may say several keys at once, in the order in which they are tried.
 CHOICES = (
-    *("dataset", "encoder", "experiment", "experiment/ablation"),
-    *("encoder/frontal", "encoder/lateral", "encoder/text", "loss", "masking", "engine"),
+    *("dataset", "encoder", "encoder/frontal", "encoder/lateral", "encoder/text", "loss", "masking", "engine"),
+    *("experiment", "experiment/ablation"),
 )
 BESIDE = ("name", "then", "dataset.root")  # what moves no figure of pre-training, and is wanted again all the same
 

@@ -113,7 +113,11 @@ def test_no_path_of_the_machine_is_in_a_command() -> None:
         "dataset.root=/data",
     ]
     said = relative_command(words, Path("/home/x"))
-    assert said == """python experiments/pretrain.py 'encoders='"'"'runs/a b'"'"'' dataset.root=/data""", said
+    assert said == """python experiments/pretrain.py "encoders='runs/a b'" dataset.root=/data""", said
+    quoted = relative_command(
+        ["", "experiments/zeroshot.py", "encoders='/home/x/runs/a'", "then={a: [b]}"], Path("/home/x")
+    )
+    assert quoted == "python experiments/zeroshot.py encoders=runs/a 'then={a: [b]}'", quoted
 
 
 @pytest.fixture(scope="module")

@@ -7,13 +7,14 @@ from pathlib import Path
 
 from omegaconf import OmegaConf
 
-from support.reporting.configs import GROUPS, Flat, flatten, moving, shown
+from support.reporting.configs import GROUPS, PLAIN, Flat, flatten, moving, shown
 
 # Groups whose choices may say several keys at once, in the order in which they are tried.
 CHOICES = (
     *("dataset", "encoder", "encoder/frontal", "encoder/lateral", "encoder/text", "loss", "masking", "engine"),
     *("experiment", "experiment/ablation"),
 )
+SPECIAL = set('"$`\\\\!')  # what a shell reads inside double quotes too
 BESIDE = ("name", "then", "dataset.root")  # what moves no figure of pre-training, and is wanted again all the same
 
 
@@ -94,5 +95,13 @@ def relative_command(words: Sequence[str], folder: Path) -> str:
     parts = Path(script).parts
     if "experiments" in parts:
         script = str(Path(*parts[len(parts) - 1 - parts[::-1].index("experiments") :]))
-    said = [argument.replace(f"{folder}/", "") for argument in arguments]
-    return shlex.join(["python", script, *said])
+    said = [_typed(argument.replace(f"{folder}/", "")) for argument in arguments]
+    return " ".join(["python", _typed(script), *said])
+
+
+def _typed(word: str) -> str:
+    """Returns a word as one types it in a shell, with the quotes that are easiest to read."""
+    key, _, value = word.partition("=")
+    if len(value) > 2 and value[0] == value[-1] == "'" and PLAIN.fullmatch(value[1:-1]):
+        return f"{key}={value[1:-1]}"  # Hydra needs its quotes for other letters only
+    return f'"{word}"' if "'" in word and not SPECIAL.intersection(word) else shlex.quote(word)

@@ -111,6 +111,7 @@ def _add_tasks(member: Member, tasks: Sequence[TaskRun], of_tasks: Mapping[Path,
             problems.append(Problem(task.folder, "left out", reason))
         else:
             member.tasks[name] = task
+    member.tasks = dict(sorted(member.tasks.items(), key=lambda item: _started(item[1])))
     return problems
 
 

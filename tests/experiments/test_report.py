@@ -128,7 +128,7 @@ def test_the_baseline_is_itc_where_there_is_one_else_the_first_and_an_unknown_on
 
 
 def test_a_figure_that_nobody_has_and_a_folder_without_runs_are_refused(sweep: Path, tmp_path: Path) -> None:
-    with pytest.raises(ValueError, match="nothing matches 'macro_f1'; known: zeroshot/macro_auroc"):
+    with pytest.raises(ValueError, match="nothing matches 'macro_f1'; known: retrieve/fused/r1"):
         make(sweep, figures=["macro_f1"])
     with pytest.raises(FileNotFoundError, match="no such folder"):
         make(tmp_path, runs=[str(tmp_path / "nowhere")])

@@ -7,6 +7,7 @@ import numpy as np
 from flvlp.data.phantom.anatomy import APEX_Z, LEFT, RIGHT, WATER, Changes, Lung, Patient, Thorax, vertebra_z
 from flvlp.data.phantom.clouds import Cloud, ball, tubes
 from flvlp.data.phantom.devices import device
+from flvlp.data.phantom.extent import fluid, heart, in_lung
 from flvlp.data.phantom.findings import Finding
 from flvlp.data.phantom.solids import XX, YY, Z_GRID, Loft, X, Y, ellipsoid, paraboloid
 from flvlp.data.phantom.vessels import HILUM
@@ -105,10 +106,13 @@ def _add(scene: Scene, finding: Finding, side: int, generator: np.random.Generat
     thorax, lung, grade = scene.thorax, scene.thorax.lungs[side], _GRADES[finding.severity]
     mark: Mark | None = None
     match finding.name:
+        case "cardiomegaly":
+            mark = finding.name, heart(thorax)
         case "pleural_effusion":
             (x, y, z), rise, radii, roundness = _BOWLS[grade]
             lung.bowl = paraboloid((side * x, y, z + generator.uniform(-6, 6)), radii, rise, roundness, opens_up=True)
             scene.vessels[side] = scene.vessels[side].where(lung.bowl.contains(scene.vessels[side].points))
+            mark = finding.name, fluid(thorax, side)
         case "pneumothorax":
             scene.vessels[side] = _collapse(lung, scene.vessels[side], grade, generator)
         case "consolidation":
@@ -116,7 +120,7 @@ def _add(scene: Scene, finding: Finding, side: int, generator: np.random.Generat
         case "atelectasis":
             mark = _bands(thorax, finding, side, generator)
         case "edema":
-            _edema(thorax, side, grade, generator)
+            mark = finding.name, _edema(thorax, side, grade, generator)
         case "nodule" | "mass":
             mark = _nodule(scene, finding, side, generator)
         case "hiatal_hernia":
@@ -130,17 +134,6 @@ def _add(scene: Scene, finding: Finding, side: int, generator: np.random.Generat
             thorax.sharp += clouds
             mark = finding.kind, np.concatenate([cloud.points for cloud in clouds])
     return mark
-
-
-def _in_lung(thorax: Thorax, side: int, points: np.ndarray) -> np.ndarray:
-    """Returns which points (n, 3) lie in aerated lung of a side, (n,) bool."""
-    lung = thorax.lungs[side]
-    inside = (lung.tissue or lung.cavity).contains(points) & (side * points[:, 0] > lung.medial)
-    if lung.bowl is not None:
-        inside &= lung.bowl.contains(points)
-    for solid in (lung.dome, *(organ for group in thorax.blocks.values() for organ in group)):
-        inside[inside] = ~solid.contains(points[inside])
-    return inside
 
 
 def _collapse(lung: Lung, vessels: Cloud, grade: int, generator: np.random.Generator) -> Cloud:
@@ -194,7 +187,7 @@ def _consolidation(thorax: Thorax, finding: Finding, side: int, generator: np.ra
     patches = ball(generator, (side * x, y, z), 0.75 * radius * stretch, 16, softness=0.0)
     scatter = ball(generator, (0, 0, 0), 0.65 * radius * stretch, _CLOUD_POINTS, softness=0.4)
     points = patches[generator.integers(0, len(patches), _CLOUD_POINTS)] + scatter
-    points = points[_in_lung(thorax, side, points)]
+    points = points[in_lung(thorax, side, points)]
     volume = 4 / 3 * np.pi * (radius * stretch).prod()
     mass = 1.25 * WATER * (1 - thorax.lungs[side].density) * volume / _CLOUD_POINTS
     thorax.soft.append(Cloud(points, np.full(len(points), mass, np.float32)))
@@ -216,17 +209,17 @@ def _bands(thorax: Thorax, finding: Finding, side: int, generator: np.random.Gen
         points += np.array((side * generator.uniform(72, 92), generator.uniform(-30, 10), level), np.float32)
         mass = WATER * (1 - lung.density) * 4 / 3 * np.pi * semi_axes.prod() / len(points)
         clouds.append(Cloud(points, np.full(len(points), mass, np.float32)))
-    kept = [cloud.where(_in_lung(thorax, side, cloud.points)) for cloud in clouds]
+    kept = [cloud.where(in_lung(thorax, side, cloud.points)) for cloud in clouds]
     thorax.sharp += kept
     return finding.name, np.concatenate([cloud.points for cloud in kept])
 
 
-def _edema(thorax: Thorax, side: int, grade: int, generator: np.random.Generator) -> None:
-    """Adds haze around the hilum and short septal lines at the base; the vessels are already wider."""
+def _edema(thorax: Thorax, side: int, grade: int, generator: np.random.Generator) -> np.ndarray:
+    """Adds haze around the hilum, which is returned, and short septal lines at the base; vessels are already wider."""
     x, y, z = HILUM[side]
     radius = np.array((62.0, 62.0, 74.0))
     points = ball(generator, (1.7 * x, y, z - 22), radius, _CLOUD_POINTS, softness=0.6)
-    points = points[_in_lung(thorax, side, points)]
+    points = points[in_lung(thorax, side, points)]
     mass = WATER * _HAZE[grade] * 4 / 3 * np.pi * radius.prod() / _CLOUD_POINTS
     thorax.soft.append(Cloud(points, np.full(len(points), mass, np.float32)))
     count = 5 + 4 * grade
@@ -235,6 +228,7 @@ def _edema(thorax: Thorax, side: int, grade: int, generator: np.random.Generator
     along = np.linspace(0, 1, 12)[None, :, None] * np.array((-side * 17.0, 0.0, 3.0))
     lines = np.concatenate((outer, level[:, None]), axis=1)[:, None] + along
     thorax.sharp.append(tubes(lines, np.array(1.0 + 0.2 * grade), WATER * 2))
+    return points
 
 
 def _hernia(thorax: Thorax, grade: int, generator: np.random.Generator) -> Mark:

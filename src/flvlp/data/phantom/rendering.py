@@ -32,7 +32,9 @@ class Rendering:
         opacity_boxes: x, y, width, height in frontal pixels, one for each consolidation, even behind the heart; as in
             RSNA's pneumonia data, nodules, masses, effusions, atelectasis and edema get none.
         finding_boxes: view name -> (finding or device name, box) of what has a place of its own (consolidation,
-            atelectasis, nodule, mass, hernia, vertebral fracture, device); empty for a view not rendered.
+            atelectasis, nodule, mass, hernia, vertebral fracture, device), of the heart of a cardiomegaly, and for each
+            side of effusion, haze of edema and seen air of a pneumothorax; empty for a view not rendered. A small
+            effusion has its box behind the dome too, where the frontal view hardly shows it.
     """
 
     frontal: np.ndarray
@@ -89,7 +91,7 @@ def render(
         thorax.sharp, thorax.inserts = [always, *girdle], [*inserts, *humeri]
         integral = integrate(view, thorax)
         pictures[name] = develop(integral.attenuation, exposure, generator)
-        boxes[name] = _boxes(view, marks)
+        boxes[name] = (*_boxes(view, marks), *_air_boxes(integral.pleural_air))
         if name == "frontal":
             mask = integral.pleural_air
     opacities = tuple(box for name, box in boxes["frontal"] if name in pathology.OPACITIES)
@@ -140,3 +142,12 @@ def _boxes(view: View, marks: list[tuple[str, np.ndarray]]) -> tuple[tuple[str, 
         if right > left and bottom > top:
             boxes.append((name, (left, top, right - left, bottom - top)))
     return tuple(boxes)
+
+
+def _air_boxes(air: np.ndarray) -> tuple[tuple[str, Box], ...]:
+    """Returns the box around the seen air of a pneumothorax, (size, size) bool; none where there is none."""
+    rows, columns = np.flatnonzero(air.any(axis=1)), np.flatnonzero(air.any(axis=0))
+    if not len(rows):
+        return ()
+    left, top = int(columns[0]), int(rows[0])
+    return (("pneumothorax", (left, top, int(columns[-1]) + 1 - left, int(rows[-1]) + 1 - top)),)

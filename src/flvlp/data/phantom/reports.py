@@ -70,6 +70,11 @@ def write_report(findings: tuple[Finding, ...], generator: np.random.Generator, 
     return "\n".join([impression, *lines] if generator.random() < 0.08 else [*lines, impression])
 
 
+def write_phrase(finding: Finding, generator: np.random.Generator) -> str:
+    """Writes what an IMPRESSION says of one finding, as a sentence of its own: `Small left pleural effusion.`"""
+    return _describe(finding, phrases.SUMMARIES, generator, has_lateral=False)
+
+
 def _pick(options: Sequence[str], generator: np.random.Generator) -> str:
     return options[int(generator.random() * len(options))]
 

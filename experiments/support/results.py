@@ -19,7 +19,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 # figures that are numbers of something
-COUNTS = ("images", "positives", "known", "classes_", "pool", "boxes", "predictions", "queries")
+COUNTS = ("images", "positives", "known", "classes_", "pool", "boxes", "predictions", "queries", "phrases")
 
 
 def named(job: Job, positions: Iterable[int]) -> list[str]:

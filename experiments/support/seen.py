@@ -15,6 +15,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 SEEN = "seen_patients.npz"
+SAME_PATIENTS = {"ms_cxr": "mimic_cxr"}  # data set -> that whose patients it has, under the same ids
 SEEN_PARTS = {"trained": "train", "selected": "validation"}
 
 
@@ -81,7 +82,8 @@ def _read(encoders: Path) -> dict[str, np.ndarray] | None:
 def _hashes(config: "DatasetConfig", source: "StudySource") -> np.ndarray:
     """Returns the hash (n,) int64 of what each study's patient is known by, whatever is read of the reports.
 
-    That is the name of the data set and the patient; of phantoms also their seed. Two CSV files of `pairs` may call
+    That is the name of the data set (of MS-CXR that of MIMIC-CXR, whose pictures it is about) and the patient; of
+    phantoms also their seed. Two CSV files of `pairs` may call
     different people by the same name, so there it is the frontal picture, by its path under the root.
     """
     from flvlp.data.dataset import stable_hash
@@ -96,7 +98,8 @@ def _hashes(config: "DatasetConfig", source: "StudySource") -> np.ndarray:
             made = f" {config.seed}"
         elif isinstance(config, PublishedConfig) and config.root == PHANTOM_ROOT:
             made = f" of phantoms {config.standin_seed}"
-        keys = [f"{config.name}{made} {study.patient_id}" for study in source.studies]
+        name = SAME_PATIENTS.get(config.name, config.name)
+        keys = [f"{name}{made} {study.patient_id}" for study in source.studies]
     return np.array([stable_hash(key) for key in keys], dtype=np.int64)
 
 

@@ -6,11 +6,11 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch.utils.data import DataLoader
+from torch.utils.data import DataLoader, Dataset
 
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.data.dataset import Collator, StudyDataset, derange
-from flvlp.data.pictures import Collate, PictureDataset
+from flvlp.data.pictures import Collate, PictureDataset, PictureSample
 from flvlp.data.sampler import EpochSampler, ShardSampler
 from flvlp.data.studies import StudySource
 from flvlp.data.tokenizer import ReportTokenizer
@@ -152,12 +152,12 @@ class PictureLoaders:
         )
         return self._loader(dataset, sampler, keeps_workers=self.num_workers > 0), sampler
 
-    def evaluation(self, dataset: PictureDataset, positions: np.ndarray) -> DataLoader[Any]:
+    def evaluation(self, dataset: Dataset[PictureSample], positions: np.ndarray) -> DataLoader[Any]:
         """Returns a loader of every study at `positions` (n,) once, shared out over the ranks."""
         return self._loader(dataset, ShardSampler(positions, self.rank, self.world_size))
 
     def _loader(
-        self, dataset: PictureDataset, sampler: EpochSampler | ShardSampler, keeps_workers: bool = False
+        self, dataset: Dataset[PictureSample], sampler: EpochSampler | ShardSampler, keeps_workers: bool = False
     ) -> DataLoader[Any]:
         return DataLoader(
             dataset,

@@ -69,12 +69,15 @@ class Boxes:
         values: (M, 4) float32: left, top, width, height as shares of the frontal picture's width and height, in
             [0, 1], so that they hold for a resized copy.
         classes: (M,) int64, positions in `names`.
+        phrases: of a data set of phrase grounding, the M phrases that the boxes show; boxes of a study with the same
+            class and phrase belong together. () of others.
     """
 
     names: tuple[str, ...]
     study: np.ndarray
     values: np.ndarray
     classes: np.ndarray
+    phrases: tuple[str, ...] = ()
 
     def of(self, index: int) -> tuple[np.ndarray, np.ndarray]:
         """Returns values (n, 4) and classes (n,) of the boxes of study `index`; n may be 0."""

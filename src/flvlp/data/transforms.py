@@ -78,6 +78,48 @@ def unfit_boxes(boxes: np.ndarray, height: int, width: int, side: int) -> np.nda
     return np.concatenate([first, last - first], axis=1).astype(np.float32)
 
 
+def heat_on_picture(heat: np.ndarray, shape: tuple[int, int], config: ImageConfig) -> np.ndarray:
+    """Brings a map over the patches of the centre crop (`crop_view`) back to the picture, linear between their centres.
+
+    Outside the centres of the outermost patches their values go on, to the edge of the crop.
+
+    Args:
+        heat: (rows, columns) of the patches.
+        shape: height and width in pixels of the picture, or of any copy with the same proportions.
+        config: sizes that the crop was made with.
+
+    Returns:
+        (H, W) float32; NaN where the encoder saw nothing, outside the crop.
+    """
+    weights = [
+        _patch_weights(length, scaled, patches, config)
+        for length, scaled, patches in zip(shape, scaled_size(shape, config.resize), heat.shape, strict=True)
+    ]
+    return (weights[0] @ heat.astype(np.float64) @ weights[1].T).astype(np.float32)
+
+
+def _patch_weights(length: int, scaled_length: int, patches: int, config: ImageConfig) -> np.ndarray:
+    """Returns how much of each patch is in each pixel along one axis, (length, patches); rows of NaN outside the crop.
+
+    Args:
+        length: pixels of the picture.
+        scaled_length: of the same axis in the square of `config.resize`.
+        patches: along the axis.
+        config: sizes.
+    """
+    padding, margin = (config.resize - scaled_length) // 2, (config.resize - config.crop) // 2
+    crop_pixel = (np.arange(length) + 0.5) * scaled_length / length + padding - margin  # middle of the pixel
+    place = np.clip(crop_pixel / config.crop * patches - 0.5, 0, patches - 1)
+    first = np.minimum(place.astype(np.int64), max(patches - 2, 0))
+    share = place - first
+    weights = np.zeros((length, patches))
+    np.put_along_axis(weights, first[:, None], 1 - share[:, None], axis=1)
+    if patches > 1:
+        np.put_along_axis(weights, first[:, None] + 1, share[:, None], axis=1)
+    weights[(crop_pixel < 0) | (crop_pixel > config.crop)] = np.nan
+    return weights
+
+
 def crop_view(image: np.ndarray, config: ImageConfig, generator: np.random.Generator | None) -> np.ndarray:
     """Returns the crop that the encoder sees.
 

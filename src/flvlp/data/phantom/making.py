@@ -7,7 +7,7 @@ import numpy as np
 
 from flvlp.data.phantom.findings import FINDING_NAMES, Finding, draw_findings
 from flvlp.data.phantom.rendering import Box, render
-from flvlp.data.phantom.reports import write_report
+from flvlp.data.phantom.reports import write_phrase, write_report
 
 LATERAL_SHARE = 0.7
 VISIT_SHARES = (0.6, 0.25, 0.15)  # of patients with one, two, three studies
@@ -15,7 +15,7 @@ MAX_FINDINGS = 4
 # These stay from one visit of a patient to the next; the rest comes and goes.
 CHRONIC = ("cardiomegaly", "emphysema", "hiatal_hernia", "vertebral_fracture", "mass", "nodule")
 # Streams of chance under the data set's seed.
-_PLAN, _ANATOMY, _STUDY, _REPORT = range(4)
+_PLAN, _ANATOMY, _STUDY, _REPORT, _PHRASE = range(5)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +81,12 @@ def make_study(plan: PhantomPlan, seed: int, size: int) -> MadePhantom:
     return MadePhantom(
         *(plan, made.frontal, lateral, made.pneumothorax_mask, made.opacity_boxes, made.finding_boxes, report)
     )
+
+
+def phrase_of(plan: PhantomPlan, finding: Finding, seed: int) -> str:
+    """Returns a sentence on one finding of a study, in words of its own: what a box of phrase grounding shows."""
+    key = [seed, _PHRASE, plan.patient, plan.visit, FINDING_NAMES.index(finding.name)]
+    return write_phrase(finding, np.random.default_rng(key))
 
 
 def make_chunk(arguments: tuple[list[PhantomPlan], int, int]) -> list[MadePhantom]:

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from flvlp.data import reports
-from flvlp.data.phantom.layouts import chexpert, covidx, iu_xray, mimic_cxr, nih14, object_cxr, rsna, siim
+from flvlp.data.phantom.layouts import chexpert, covidx, iu_xray, mimic_cxr, ms_cxr, nih14, object_cxr, rsna, siim
 from flvlp.data.phantom.making_once import make_once
 from flvlp.data.phantom.source import PhantomSource, code_hash
 from flvlp.data.readers import rle
@@ -25,6 +25,7 @@ WRITERS: dict[str, Callable[[Path, PhantomSource], None]] = {
     "covidx": covidx.write,
     "siim": siim.write,
     "object_cxr": object_cxr.write,
+    "ms_cxr": ms_cxr.write,
 }
 # A picture, 1.3 views a study, links or not; PNG of noise has a little more than a byte a pixel.
 _BYTES_A_PIXEL = 4

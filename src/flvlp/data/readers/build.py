@@ -6,7 +6,7 @@ from typing import Any
 
 from flvlp.data.phantom.source import PhantomSource
 from flvlp.data.phantom.standin import make_standin
-from flvlp.data.readers import chexpert, covidx, iu_xray, mimic_cxr, nih14, object_cxr, rsna, siim
+from flvlp.data.readers import chexpert, covidx, iu_xray, mimic_cxr, ms_cxr, nih14, object_cxr, rsna, siim
 from flvlp.data.readers.config import PHANTOM_ROOT, DatasetConfig, PairsConfig, PhantomConfig, PublishedConfig
 from flvlp.data.readers.files import FileSource
 from flvlp.data.readers.layout import Expected
@@ -25,6 +25,7 @@ READERS: dict[str, tuple[Callable[[Any], FileSource], Callable[[Any], tuple[Expe
     "covidx": (covidx.read_covidx, covidx.layout),
     "siim": (siim.read_siim, siim.layout),
     "object_cxr": (object_cxr.read_object_cxr, object_cxr.layout),
+    "ms_cxr": (ms_cxr.read_ms_cxr, ms_cxr.layout),
 }
 
 

@@ -236,6 +236,18 @@ class ObjectCXRConfig(PublishedConfig):
     """Object-CXR."""
 
 
+@dataclass
+class MSCXRConfig(PublishedConfig):
+    """MS-CXR: phrases of MIMIC-CXR's reports with boxes.
+
+    Attributes:
+        images: folder of MIMIC-CXR-JPG, which holds `files/p10/...`; a relative one starts from `root`, "" is `root`.
+    """
+
+    credentialed: bool = True
+    images: str = ""
+
+
 DATASET_CONFIGS: dict[str, type[DatasetConfig]] = {
     "phantom": PhantomConfig,
     "pairs": PairsConfig,
@@ -247,4 +259,5 @@ DATASET_CONFIGS: dict[str, type[DatasetConfig]] = {
     "covidx": CovidxConfig,
     "siim": SIIMConfig,
     "object_cxr": ObjectCXRConfig,
+    "ms_cxr": MSCXRConfig,
 }

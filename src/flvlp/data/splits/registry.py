@@ -78,6 +78,7 @@ SPLITS: dict[str, SplitRule] = {
     "object_cxr/mgca": SplitRule(
         "shuffle", "MGCA's code on train.csv; test is dev.csv", 0.1, test_part="validation", sizes=(7200, 800, 1000)
     ),
+    "ms_cxr/official": SplitRule("published", "the column split of release 1.1.0"),
     "iu_xray/patient-70-10-20": SplitRule("patients", "by uid", validation=0.1, test=0.2),
     "iu_xray/r2gen": SplitRule("published", "annotation.json of R2Gen", sizes=(2069, 296, 590)),
 }

@@ -11,7 +11,7 @@ from omegaconf import OmegaConf
 
 from flvlp.data.phantom.findings import FINDING_NAMES
 from flvlp.data.prompts import ClassPrompts, FindingWords, PromptsConfig, class_key, expand
-from flvlp.data.readers import covidx, nih14, object_cxr, rsna, siim
+from flvlp.data.readers import covidx, ms_cxr, nih14, object_cxr, rsna, siim
 from flvlp.data.readers.labels import CHEXPERT14
 
 CONF = Path(__file__).parents[2] / "conf"
@@ -24,6 +24,7 @@ CLASSES = {
     "siim": siim.NAMES,
     "covidx": covidx.NAMES,
     "object_cxr": object_cxr.NAMES,
+    "ms_cxr": ms_cxr.NAMES,
 }
 UNKNOWN = "Aortic_Calcification"
 

@@ -42,7 +42,7 @@ def task(tmp_path: Path, standin_root: Path, monkeypatch: pytest.MonkeyPatch) ->
     def run(entry: str, *overrides: str) -> Path:
         folder = tmp_path / f"run-{len(list(tmp_path.glob('run-*')))}"
         shared = [*TINY, f"dataset.standin_root={standin_root}"]
-        if "dataset=pairs" in overrides:  # of no stand-in
+        if {"dataset=pairs", "dataset=phantom"} & set(overrides):  # of no stand-in
             shared = [override for override in shared if not override.startswith("dataset.standin")]
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             config = compose(entry, overrides=[*shared, *overrides])

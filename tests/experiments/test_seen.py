@@ -8,7 +8,7 @@ from typing import Any
 import numpy as np
 import pytest
 
-from flvlp.data.readers.config import IUXrayConfig, NIH14Config, PairsConfig, PhantomConfig
+from flvlp.data.readers.config import IUXrayConfig, MimicCxrConfig, MSCXRConfig, NIH14Config, PairsConfig, PhantomConfig
 from flvlp.data.studies import Study
 from support.seen import count_seen, seen_patients, write_seen
 
@@ -57,6 +57,9 @@ def test_other_sections_of_the_report_make_no_other_patient(tmp_path: Path) -> N
         (NIH14Config(name="nih14"), NIH14Config(name="nih14", standin_seed=2), False),
         (PhantomConfig(name="phantom", seed=0), PhantomConfig(name="phantom", seed=0, studies=100), True),
         (PhantomConfig(name="phantom", seed=0), PhantomConfig(name="phantom", seed=2), False),
+        (MimicCxrConfig(name="mimic_cxr", root="/a"), MSCXRConfig(name="ms_cxr", root="/b"), True),  # the same people
+        (MimicCxrConfig(name="mimic_cxr"), MSCXRConfig(name="ms_cxr"), True),  # of phantoms
+        (MimicCxrConfig(name="mimic_cxr"), MSCXRConfig(name="ms_cxr", root="/b"), False),
     ],
 )
 def test_patients_of_the_same_id_are_the_same_in_the_same_data_only(

@@ -54,6 +54,12 @@ TABLES: dict[str, dict[str, str]] = {
         "indiana_reports.csv": "uid,findings,impression\nleak1,leak: clear.,leak\nleak2,,leak: odd.\n",
         "indiana_projections.csv": "uid,filename,projection\nleak1,leak1.png,Frontal\nleak2,leak2.png,Frontal\n",
     },
+    "ms_cxr": {
+        "MS_CXR_Local_Alignment_v1.1.0.csv": "dicom_id,category_name,label_text,path,x,y,w,h,image_width,image_height,"
+        "split\n"
+        "leak1,Edema,leak: odd,files/p10/p10000001/s50000001/leak1.jpg,1,1,4,4,8,8,train\n"
+        "leak2,Edema,leak: bad,files/p10/p10000002/s50000002/leak2.jpg,1,1,4,4,8,8,train\n"
+    },
 }
 PICTURES: dict[str, tuple[str, ...]] = {
     "pairs": ("leaks/leak1.png", "leaks/leak2.png", "leaks/leakmask.png"),
@@ -65,6 +71,7 @@ PICTURES: dict[str, tuple[str, ...]] = {
     "covidx": ("train/leak1.png", "train/leak2.png", "test/leak3.png"),
     "chexpert": CHEXPERT_PATHS,
     "iu_xray": ("images/leak1.png", "images/leak2.png"),
+    "ms_cxr": tuple(f"files/p10/p1000000{number}/s5000000{number}/leak{number}.jpg" for number in (1, 2)),
 }
 _PATIENT_SPLITS = ("nih14", "rsna", "siim", "chexpert", "iu_xray")
 
@@ -95,6 +102,8 @@ def read_tree(root: Path, tree: str, **knobs: Any) -> FileSource:
     if name == "pairs":
         own |= {"csv": str(root / "table.csv"), "patient_column": "patient", "split_column": "part"}
         own |= {"label_columns": ["effusion"], "mask_column": "mask"}
+    if name == "ms_cxr":
+        own |= {"credentialed": False}  # its default is True
     if name in _PATIENT_SPLITS:
         own |= {"split": f"{name}/patient"}
     source = build_source(DATASET_CONFIGS[name](**{"name": name, **own, **knobs}))

@@ -53,7 +53,9 @@ def first_table(tree: str) -> str:
 
 
 NIH, BOXES, RSNA, CLASSES = (*TABLES["nih14"], *TABLES["rsna"])
-RLE, MIRROR, OBJECTS, COVIDX = (first_table(tree) for tree in ("siim", "siim mirror", "object_cxr", "covidx"))
+RLE, MIRROR, OBJECTS, COVIDX, PHRASES = (
+    first_table(tree) for tree in ("siim", "siim mirror", "object_cxr", "covidx", "ms_cxr")
+)
 OF_TABLES = [
     Damage(tree, f"{name} without a header", {name: content.split("\n", 1)[1]}, "the columns are")
     for tree, files in TABLES.items()
@@ -123,6 +125,12 @@ OF_VALUES = [
         {"unit": "frontal"},
     ),
     Damage("iu_xray", "a repeated id", changed("iu_xray", "indiana_reports.csv", "leak2", "leak1"), "row 3"),
+    Damage("ms_cxr", "an unknown category", changed("ms_cxr", PHRASES, "Edema", "leak")),
+    Damage("ms_cxr", "an unknown split", changed("ms_cxr", PHRASES, "8,8,train", "8,8,leak")),
+    Damage("ms_cxr", "a path outside", changed("ms_cxr", PHRASES, "files/p10/p10000001", "../p10/p10000001")),
+    Damage("ms_cxr", "a box that is none", changed("ms_cxr", PHRASES, ",1,1,4,4", ",leak,1,4,4")),
+    Damage("ms_cxr", "a box outside the picture", changed("ms_cxr", PHRASES, ",1,1,4,4", ",1,1,4,40")),
+    Damage("ms_cxr", "two paths of a picture", changed("ms_cxr", PHRASES, "leak2,Edema", "leak1,Edema"), "row 3"),
     Damage("iu_xray", "an unknown view", changed("iu_xray", "indiana_projections.csv", "Frontal", "leak")),
 ]
 DAMAGES = [*OF_TABLES, *OF_PICTURES, *OF_VALUES]

@@ -42,6 +42,9 @@ HEADERS = {
     ("rsna", "stage_2_sample_submission.csv"): "patientId,PredictionString",
     ("siim", "train-rle.csv"): "ImageId, EncodedPixels",
     ("object_cxr", "train.csv"): "image_name,annotation",
+    ("ms_cxr", "MS_CXR_Local_Alignment_v1.1.0.csv"): (
+        "dicom_id,category_name,label_text,path,x,y,w,h,image_width,image_height,split"
+    ),
     ("object_cxr", "dev.csv"): "image_name,annotation",
     ("chexpert", "train.csv"): f"Path,Sex,Age,Frontal/Lateral,AP/PA,{CHEXPERT_CLASSES}",
     ("chexpert", "valid.csv"): f"Path,Sex,Age,Frontal/Lateral,AP/PA,{CHEXPERT_CLASSES}",

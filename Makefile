@@ -23,7 +23,7 @@ LAUNCH := $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain ablation report eval-cls eval-seg eval-det eval-retrieval eval-zeroshot prepare doctor test test-slow check format tensorboard clean
+.PHONY: help setup pretrain ablation report eval-cls eval-seg eval-det eval-retrieval eval-zeroshot explain prepare doctor test test-slow check format tensorboard clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -70,6 +70,9 @@ eval-retrieval: $(STAMP) ## images to reports and back (IU X-ray; DATASET=mimic_
 
 eval-zeroshot: $(STAMP) ## classify by prompts (CheXpert; ARGS="prompts=chexzero")
 	$(LAUNCH) experiments/zeroshot.py $(EVAL_DATA) $(ARGS)
+
+explain: $(STAMP) ## heat maps of phrases (ARGS="frontal=a.png phrase=..."), or grounding (DATASET=ms_cxr, ROOT=/data/ms_cxr)
+	$(LAUNCH) experiments/explain.py $(EVAL_DATA) $(ARGS)
 
 prepare: $(STAMP) ## count a download and decode its pictures once: DATASET=nih14 ROOT=/data/nih
 	$(BIN)/python experiments/prepare.py dataset=$(DATASET) $(if $(ROOT),"dataset.root='$(ROOT)'") $(ARGS)

@@ -152,7 +152,8 @@ def ground(args: Args, folder: Path, config_yaml: str) -> float:
     figures, groups = figures_of(job, regions, values)
     write_regions(job, regions, values)
     draw_regions(job, regions, heats, values)
-    mode = {"mode": "grounding", "part": args.task.part, "threshold": args.task.threshold, "prompts": args.prompts.name}
+    prompts = args.prompts.name if classes_of(job.source) else "own phrases"
+    mode = {"mode": "grounding", "part": args.task.part, "threshold": args.task.threshold, "prompts": prompts}
     tested = len({region.study for region in regions})
     close_job(job, mode, HEADLINE, figures, tested, table=table_of(figures, groups))
     return figures[HEADLINE]

@@ -4,7 +4,7 @@ python experiments/explain.py                                         # a stand-
 python experiments/explain.py frontal=a.png lateral=b.png phrase="left pleural effusion"
 python experiments/explain.py frontal=a.png report=report.txt encoders=runs/pretrain/latest   # a row a sentence
 python experiments/explain.py dataset=ms_cxr dataset.root=/data/ms_cxr dataset.images=/data/mimic-cxr-jpg
-python experiments/explain.py dataset=phantom dataset.seed=5 dataset.studies=500 dataset.test_fraction=0.9
+python experiments/explain.py dataset=phantom dataset.seed=5 dataset.studies=500 dataset.test_fraction=0.8
 python experiments/explain.py dataset=rsna encoders=random            # a sentence a class; the baseline
 """
 

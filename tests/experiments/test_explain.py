@@ -85,7 +85,7 @@ def paint(folder: Path, shape: tuple[int, int], middles: list[tuple[float, float
     rows = []
     for number, (down, along) in enumerate(middles):
         mask = np.zeros(shape, dtype=np.uint8)
-        reach = max(shape) // 14
+        reach = max(shape) // 6  # wider than a patch, so that the middle of the brightest patch lies in it
         row, column = round(down * shape[0]), round(along * shape[1])
         mask[max(0, row - reach) : row + reach, max(0, column - reach) : column + reach] = 255
         Image.fromarray(40 + mask // 2).save(folder / f"p{number}.png")

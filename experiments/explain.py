@@ -21,7 +21,7 @@ from flvlp.data.config import check_choice
 from flvlp.data.prompts import PromptsConfig, expand
 from flvlp.engine.config import EncodingConfig
 from support.downstream import CommonArgs, open_job
-from support.entry import is_overridden, refuse_sweep_under_torchrun, run_folder, typed
+from support.entry import refuse_sweep_under_torchrun, run_folder, typed
 from support.explained import explain_study
 from support.grounded import (
     HEADLINE,
@@ -41,6 +41,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 ACTIONS = ("auto", "study", "grounding")
+PLACED = ("ms_cxr", "phantom", "rsna", "nih14", "siim", "object_cxr")  # data sets that say where findings are
 PARTS = ("test", "all")
 
 
@@ -70,7 +71,8 @@ class Args(CommonArgs):
     """Everything that can be set.
 
     Attributes:
-        action: `study`, `grounding`, or `auto`: grounding where the command line names a data set and no picture.
+        action: `study`, `grounding`, or `auto`: grounding where the data set says where findings are (`PLACED`) and no
+            picture, phrase or report is given.
         frontal, lateral: picture files of a study; without them one of the data set is shown.
         phrase: what is looked for.
         report: text, or a file of it: each sentence is looked for.
@@ -117,10 +119,14 @@ def main(cfg: DictConfig) -> float:
 
 def explain(args: Args, folder: Path, config_yaml: str) -> float:
     """Shows one study, or grounds the phrases of a data set; returns the highest cosine, or the headline figure."""
-    is_study = args.frontal or args.phrase or args.report or not is_overridden("dataset")
-    if args.action == "study" or (args.action == "auto" and is_study):
-        return explain_study(args, folder, config_yaml)
-    return ground(args, folder, config_yaml)
+    return (explain_study if is_study(args) else ground)(args, folder, config_yaml)
+
+
+def is_study(args: Args) -> bool:
+    """Says whether one study is shown, and not a data set grounded."""
+    if args.action == "auto":
+        return bool(args.frontal or args.phrase or args.report or args.dataset.name not in PLACED)
+    return args.action == "study"
 
 
 def ground(args: Args, folder: Path, config_yaml: str) -> float:

@@ -4,6 +4,7 @@ import logging
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
+from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
@@ -60,15 +61,20 @@ def explain_study(args: StudyArgs, folder: Path, config_yaml: str) -> float:
     run_logs.set_up_console()
     device = distributed.start()
     seed_everything(args.seed, args.deterministic)
-    shown = from_files(args) if args.frontal else from_data(args)
+
+    @cache
+    def study(side: int) -> Shown:
+        return from_files(args) if args.frontal else from_data(args, side)
+
     given = find_encoders(
         args.encoders,
         args.encoder,
         weights=args.encoders_weights,
         seed=args.seed,
         pretraining=PRETRAINING,
-        texts=lambda: shown.phrases,
+        texts=lambda: study(args.encoder.resize).phrases,
     )
+    shown = study(given.image.resize)
     loaded = given.with_text
     loaded.encoders.to(device)
     pictures = dict(shown.pictures)
@@ -114,8 +120,12 @@ def from_files(args: StudyArgs) -> Shown:
     return Shown(", ".join(Path(file).name for file in files.values() if file), pictures, phrases_of(args, ""))
 
 
-def from_data(args: StudyArgs) -> Shown:
+def from_data(args: StudyArgs, side: int) -> Shown:
     """Takes a study of the data set's test part, of the validation part where there is none.
+
+    Args:
+        args: of the entry point.
+        side: of the pictures in pixels, for the pixel cache.
 
     Raises:
         ValueError: a data set whose pictures or text must not be left behind, no such study, or nothing to look for.
@@ -130,7 +140,7 @@ def from_data(args: StudyArgs) -> Shown:
             f"{' with its phrases' if needs_text else ''} into the run folder; set dataset.log_images=true"
             f"{' and dataset.log_text=true' if needs_text else ''} where your agreement allows it"
         )
-    source = read_source(config, args.encoder.resize)
+    source = read_source(config, side)
     part = next((part for part in ("test", "validation", "train") if len(source.splits.get(part, ()))), "train")
     positions = sorted(source.splits[part].tolist(), key=lambda position: not source.studies[position].has_lateral)
     if args.index >= len(positions):

@@ -119,7 +119,7 @@ def figures_of(
 
 def table_of(figures: Mapping[str, float], groups: Sequence[str]) -> str:
     """Returns what the console shows: a line for all phrases, the mean of the categories, and each group."""
-    lines = [("", "phrases", "pointing", "", "chance", "CNR", "signed", "chance", "mIoU", "IoU", "Dice")]
+    lines = [("", "phrases", "pointing", "", "chance", "CNR", "chance", "signed", "mIoU", "IoU", "Dice")]
     for label, name_of in (
         ("all phrases", "{}"),
         ("mean of categories", "macro_{}"),
@@ -127,7 +127,7 @@ def table_of(figures: Mapping[str, float], groups: Sequence[str]) -> str:
     ):
         shown = {
             name: _number(figures[name_of.format(name)])
-            for name in ("pointing", "chance_pointing", "cnr", "cnr_signed", "chance_cnr", "miou", "iou", "dice")
+            for name in ("pointing", "chance_pointing", "cnr", "chance_cnr", "cnr_signed", "miou", "iou", "dice")
         }
         low, high = (_number(figures[f"{name_of.format('pointing')}_{end}"]) for end in ("low", "high"))
         pointing = shown.pop("pointing")

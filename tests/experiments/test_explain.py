@@ -11,7 +11,8 @@ import pytest
 import torch
 from PIL import Image
 
-from explain import Args, GroundingConfig
+from explain import Args, GroundingConfig, is_study
+from flvlp.data.readers.config import DatasetConfig
 from flvlp.models.encoders import ViewEncoders
 from flvlp.types import ImageFeatures
 from tests.conftest import PHANTOMS
@@ -156,6 +157,23 @@ def test_a_study_of_a_credentialed_set_is_shown_only_where_that_is_allowed(task:
         task("explain", "action=study", "dataset=ms_cxr", "dataset.log_images=true")
     allowed = ("dataset.log_images=true", "dataset.log_text=true")
     assert (task("explain", "action=study", "dataset=ms_cxr", *allowed) / "explain.png").is_file()
+
+
+@pytest.mark.parametrize(
+    ("name", "given", "expected"),
+    [
+        ("iu_xray", {}, True),  # the default
+        ("ms_cxr", {}, False),
+        ("ms_cxr", {"phrase": "x"}, True),
+        ("ms_cxr", {"frontal": "a.png", "phrase": "x"}, True),
+        ("ms_cxr", {"action": "study"}, True),
+        ("pairs", {"action": "grounding"}, False),
+    ],
+)
+def test_a_set_with_places_is_grounded_unless_something_else_is_asked_for(
+    name: str, given: dict[str, Any], expected: bool
+) -> None:
+    assert is_study(Args(**given, dataset=DatasetConfig(name=name))) is expected
 
 
 @pytest.mark.parametrize(

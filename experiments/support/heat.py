@@ -22,6 +22,7 @@ COLOURS = "RdBu_r"  # blue below 0, red above; told apart by people who see no r
 SCALE = "cosine of patch and phrase"
 _OPACITY = 0.45
 _SIDE, _BAR, _TITLE, _DPI = 3.2, 0.9, 0.5, 110  # inches of a panel's side, the colour bar and a row's title
+_BAR_SHARE = 0.06  # of a panel's width
 _LINE = 46  # characters of a title that fit above a panel
 _LEAST_SCALE = 0.05  # of the scale; cosines that hardly differ from 0 are not blown up to full colours
 _TEXTS = 64  # encoded at a time
@@ -77,16 +78,20 @@ def draw_study(
     rows = figure.subfigures(1 + len(phrases), 1, height_ratios=heights, squeeze=False)[:, 0]
     for row, (part, title) in enumerate(zip(rows, ["as read", *titles], strict=True)):
         part.suptitle(title, fontsize=11)
-        axes = part.subplots(1, len(views), squeeze=False)[0]
+        # The first row has no colour bar and leaves its room, so that a view stands in one column.
+        *axes, beside = part.subplots(1, len(views) + 1, width_ratios=[1] * len(views) + [_BAR_SHARE])
+        beside.set_axis_off()
         for view, panel in zip(views, axes, strict=True):
             panel.imshow(pictures[view], cmap="gray", vmin=0, vmax=255)
             if row:
                 colours = _overlay(panel, heats[view][row - 1], pictures[view].shape, image, norm)
-                part.colorbar(colours, ax=axes.tolist(), label=SCALE, shrink=0.85) if view == views[-1] else None
             else:
                 panel.set_xlabel(view)
             panel.set_xticks([])
             panel.set_yticks([])
+        if row:
+            beside.set_axis_on()
+            part.colorbar(colours, cax=beside, label=SCALE)
     return figure
 
 
@@ -140,7 +145,8 @@ def _overlay(
     over = heat_on_picture(heat, (height, width), image)
     drawn = panel.imshow(np.ma.masked_invalid(over), cmap=COLOURS, norm=norm, alpha=_OPACITY)
     row, column = np.unravel_index(np.nanargmax(over), over.shape)
-    panel.plot([column], [row], marker="+", markersize=9, color="black", markeredgewidth=1.5)
+    for colour, size, thick in (("white", 11, 3.5), ("black", 9, 1.5)):  # seen on dark and on bright ground
+        panel.plot([column], [row], marker="+", markersize=size, color=colour, markeredgewidth=thick)
     return drawn
 
 

@@ -70,7 +70,13 @@ def test_a_picture_is_a_sample_of_mimics_patient_and_its_rows_are_boxes_of_phras
         *("Small bilateral effusions", "Small bilateral effusions", "Heart, enlarged"),
         *("Left apical pneumothorax", "Mild edema"),
     )
-    expected = [[0.05, 0.4, 0.2, 0.2], [0.75, 0.4, 0.2, 0.2], [0.25, 0.3, 0.5, 0.4], [0.6, 0, 0.3, 0.25], [0, 0, 1, 1]]
+    expected = [
+        [0.05, 0.4, 0.2, 0.2],
+        [0.75, 0.4, 0.2, 0.2],
+        [0.25, 0.3, 0.5, 0.4],
+        [0.6, 0.0, 0.3, 0.25],
+        [0.0, 0.0, 1.0, 1.0],
+    ]
     np.testing.assert_allclose(boxes.values, expected, rtol=1e-6)
 
 

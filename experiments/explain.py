@@ -21,7 +21,7 @@ from flvlp.data.config import check_choice
 from flvlp.data.prompts import PromptsConfig, expand
 from flvlp.engine.config import EncodingConfig
 from support.downstream import CommonArgs, open_job
-from support.entry import refuse_sweep_under_torchrun, run_folder, typed
+from support.entry import CONF, run_folder, run_main, typed
 from support.explained import explain_study
 from support.grounded import (
     HEADLINE,
@@ -33,6 +33,7 @@ from support.grounded import (
     write_regions,
 )
 from support.results import close_job
+from support.workers import start
 
 if TYPE_CHECKING:
     from flvlp.data.studies import StudySource
@@ -111,10 +112,10 @@ class Args(CommonArgs):
             raise ValueError(f"index: must be at least 0, got {self.index}")
 
 
-@hydra.main(version_base="1.3", config_path="../conf", config_name="explain")
+@hydra.main(version_base="1.3", config_path=CONF, config_name="explain")
 def main(cfg: DictConfig) -> float:
     """Composes the configuration; returns the headline figure, for sweepers."""
-    return explain(typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
+    return start(explain, typed(Args, cfg), run_folder(), OmegaConf.to_yaml(cfg))
 
 
 def explain(args: Args, folder: Path, config_yaml: str) -> float:
@@ -186,5 +187,4 @@ def take_all(job: "Job") -> None:
 
 
 if __name__ == "__main__":
-    refuse_sweep_under_torchrun()
-    main()
+    run_main(__file__)

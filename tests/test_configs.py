@@ -16,7 +16,7 @@ CONF = Path(__file__).parents[1] / "conf"
 NO_CHOICES = {CONF, CONF / "dataset" / "base", CONF / "prompts" / "base"}  # what choices have in common is none
 ENTRY_OF_TASK = {
     **{"linear_probe": "classify", "finetune": "classify", "segmentation": "segment", "detection": "detect"},
-    **{"retrieval": "retrieve", "zeroshot": "zeroshot"},
+    **{"retrieval": "retrieve", "zeroshot": "zeroshot", "grounding": "explain"},
 }
 TASKS = sorted(set(ENTRY_OF_TASK.values()))
 ENTRY_OF_GROUP = {"prompts": "zeroshot"}  # the others are read by pre-training

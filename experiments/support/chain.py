@@ -15,7 +15,7 @@ from typing import Any
 log = logging.getLogger(__name__)
 
 EXPERIMENTS = Path(__file__).parents[1]
-TASKS = ("classify", "segment", "detect", "retrieve", "zeroshot")
+TASKS = ("classify", "segment", "detect", "retrieve", "zeroshot", "explain")
 CHAINED = "chained.json"  # what a result was made with
 TAIL = 40  # lines of a broken task that are kept
 # What torchrun says to its workers: a task is none of them.

@@ -159,7 +159,7 @@ def format_jobs(sweep: Path, jobs: list[dict[str, Any]]) -> str:
     for job in sorted(jobs, key=lambda job: job["status"] == BROKEN):
         folder = Path(job["folder"])
         place = folder.relative_to(sweep) if folder.is_relative_to(sweep) else folder
-        value = "" if job["value"] is None else f"{job['value']:.4f}"
+        value = "" if job["value"] is None else f"{job['value']:.4f}".replace("nan", "n/a")
         lines.append(f"  {job['status']:8s}  {place!s:40s}  {value:>7s}  {job['told']}".rstrip())
     if numbers[BROKEN]:
         lines.append(f"  the traceback is in its {FAILED_FILE}; the same command goes on where the sweep stands")

@@ -23,6 +23,7 @@ ALLOWED = {
     "metrics": {"types", "distributed"},
     "engine": {"types", "distributed"},
     "validation": {"types", "distributed", "losses", "metrics", "models"},
+    "inspection": {"types", "models"},
     "saved_encoders": {"types", "data", "models"},
     "baselines": {"types", "data", "models", "saved_encoders"},
     "zeroshot": {"types"},

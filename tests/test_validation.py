@@ -28,7 +28,7 @@ def held_out(parts: Sequence[Sequence[int]], others: Batch = OTHERS) -> HeldOut:
 def figures(
     parts: Sequence[Sequence[int]], others: Batch = OTHERS, terms: frozenset[str] = ALL_TERMS
 ) -> dict[str, float]:
-    return validate(make_model(terms), held_out(parts, others), LossConfig(), CPU, None)
+    return validate(make_model(terms), held_out(parts, others), LossConfig(), CPU, None).figures
 
 
 def test_no_figure_depends_on_the_batch_size_or_order() -> None:

@@ -11,7 +11,6 @@ from dataclasses import dataclass, replace
 import numpy as np
 import torch
 from torch import Tensor
-from torch.nn import functional
 
 from flvlp import distributed
 from flvlp.losses.config import LossConfig
@@ -20,7 +19,7 @@ from flvlp.losses.mlm import mlm_loss
 from flvlp.losses.prototype import prototype_loss, sinkhorn
 from flvlp.losses.view_alignment import view_alignment_loss
 from flvlp.metrics.bootstrap import paired_bootstrap
-from flvlp.metrics.prototypes import perplexity, purity
+from flvlp.metrics.prototypes import perplexity, prototype_similarity, purity
 from flvlp.metrics.retrieval import RECALL_AT, recall_at, retrieval
 from flvlp.models.encoders import Views
 from flvlp.models.flvlp import FLVLP
@@ -50,10 +49,29 @@ class HeldOut:
     labels: np.ndarray | None = None
 
 
+@dataclass(frozen=True, slots=True)
+class Validated:
+    """What validation finds, the same on every rank and for any batch size and world size.
+
+    Attributes:
+        figures: by name: `itc`, `mlm`, `view_alignment`, `prototype` in nats (active terms only), `*_shuffled` and
+            `*_gap` for the two terms above, `retrieval/<frontal|lateral|fused>/...`, `fused_minus_frontal/...`,
+            `prototypes/...`.
+        studies: (N,) int64, positions in the source, ascending; without those that could not be read.
+        has_lateral: (N,) bool.
+        features: (N, 4, D) float32, frontal, lateral, fused, report; zero for an absent lateral and an untrained fused.
+    """
+
+    figures: dict[str, float]
+    studies: np.ndarray
+    has_lateral: np.ndarray
+    features: Tensor
+
+
 @torch.no_grad()
 def validate(
     model: FLVLP, held_out: HeldOut, config: LossConfig, device: torch.device, dtype: torch.dtype | None
-) -> dict[str, float]:
+) -> Validated:
     """Evaluates the model on held-out studies of all ranks.
 
     Args:
@@ -61,11 +79,6 @@ def validate(
         held_out: this rank's batches.
         config: temperatures.
         device, dtype: as in training.
-
-    Returns:
-        Figures by name, the same on every rank and for any batch size and world size: `itc`, `mlm`, `view_alignment`,
-        `prototype` in nats (active terms only), `*_shuffled` and `*_gap` for the two terms above,
-        `retrieval/<frontal|lateral|fused>/...`, `fused_minus_frontal/...`, `prototypes/...`.
     """
     model.eval()
     sums = torch.zeros(len(SUMS), dtype=torch.float64, device=device)
@@ -88,12 +101,13 @@ def validate(
         log.warning("validation leaves out %d of %d studies: an image cannot be read", unreadable, len(table))
     order = order[table[order, 2] == 1]
     figures = _ratios(dict(zip(SUMS, distributed.sum_over_ranks(sums).tolist(), strict=True)), model.terms)
-    frontal, lateral, fused, report = all_features[order.to(device)].unbind(dim=1)
+    all_features = all_features[order.to(device)]
+    frontal, lateral, fused, report = all_features.unbind(dim=1)
     study, has_lateral = table[order, 0].numpy(), table[order, 1].bool().to(device)
     sides = {"frontal": (frontal, report), "lateral": (lateral[has_lateral], report[has_lateral])}
     if "itc" in model.terms:
         sides["fused"] = (fused, report)
-        figures["itc"] = _block_itc(all_features[order.to(device)], has_lateral, config.itc.temperature)
+        figures["itc"] = _block_itc(all_features, has_lateral, config.itc.temperature)
     for side, (images, reports) in sides.items():
         figures |= {f"retrieval/{side}/{key}": value for key, value in retrieval(images, reports).items()}
     if "itc" in model.terms and bool(has_lateral.any()):
@@ -102,7 +116,7 @@ def validate(
     if "prototype" in model.terms:
         labels = None if held_out.labels is None else held_out.labels[study]
         figures |= _prototype_figures(model, torch.stack([frontal, lateral, report]), has_lateral, config, labels)
-    return figures
+    return Validated(figures, study, has_lateral.cpu().numpy(), all_features)
 
 
 def _evaluate_batch(
@@ -185,13 +199,12 @@ def _prototype_figures(
     everyone = torch.ones_like(has_lateral)
     present = torch.stack([everyone, has_lateral, everyone])
     figures = {"prototype": float(prototype_loss(features, present, model.prototypes, config.prototype))}
-    rows = functional.normalize(model.prototypes.float(), dim=-1)
     for name, part in (("frontal", features[0]), ("report", features[2])):
-        similarity = functional.normalize(part, dim=-1) @ rows.T
+        similarity = prototype_similarity(part, model.prototypes)
         code = sinkhorn(similarity, everyone, config.prototype.epsilon, config.prototype.iterations)
         nearest = similarity.argmax(dim=1)
         figures[f"prototypes/{name}/perplexity"] = perplexity(code.mean(dim=0))
-        figures[f"prototypes/{name}/nearest_perplexity"] = perplexity(nearest.bincount(minlength=len(rows)))
+        figures[f"prototypes/{name}/nearest_perplexity"] = perplexity(nearest.bincount(minlength=len(model.prototypes)))
         if labels is not None:
             clusters = nearest.cpu().numpy()
             shuffled = np.random.default_rng(0).permutation(labels)

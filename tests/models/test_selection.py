@@ -34,6 +34,12 @@ def module(keep_ratio: float = 0.8, seed: int = 0) -> KeySemantics:
     return made
 
 
+def tokens_of(made: KeySemantics, studies: Study) -> tuple[Tensor, Tensor]:
+    """Returns the key semantics and which of them exist."""
+    tokens, choice = made(*studies)
+    return tokens, choice.is_key
+
+
 def cosine(one: Tensor, other: Tensor) -> float:
     return float((one @ other) / (one.norm() * other.norm()))
 
@@ -91,7 +97,7 @@ def test_scores_are_those_of_plain_loops_and_absent_patches_have_none(seed: int)
 @pytest.mark.parametrize("seed", range(7))
 def test_key_semantics_are_those_of_plain_loops(seed: int, keep_percent: int) -> None:
     studies, made = draw(seed), module(keep_percent / 100)
-    found, exists = made(*studies)
+    found, exists = tokens_of(made, studies)
     for row in range(len(found)):
         study: Study = tuple(part[row] for part in studies)  # type: ignore[assignment]
         expected, expected_exists = key_semantics_by_loops(made, study, keep_percent)
@@ -137,8 +143,9 @@ def test_the_best_are_kept_and_ties_fall_to_the_first(seed: int) -> None:
 def test_permuting_the_batch_permutes_the_output(seed: int) -> None:
     studies, made = draw(seed, 6), module()
     order = torch.randperm(6, generator=torch.Generator().manual_seed(seed))
-    one, exists = made(*studies)
-    other, exists_other = made(*(part[order] for part in studies))
+    one, exists = tokens_of(made, studies)
+    patches, is_valid, words, is_word = (part[order] for part in studies)
+    other, exists_other = tokens_of(made, (patches, is_valid, words, is_word))
     assert torch.equal(exists[order], exists_other)
     difference = float((one[order] - other).abs().max())
     assert difference < 1e-5, f"{one[order]} permuted after, {other} before; largest difference {difference}"
@@ -163,10 +170,10 @@ def test_a_study_is_guided_by_its_own_report_and_by_no_other(seed: int) -> None:
 def test_padding_words_and_absent_laterals_change_nothing(seed: int) -> None:
     patches, is_valid, words, is_word = draw(seed)
     made = module()
-    before, exists = made(patches, is_valid, words, is_word)
+    before, exists = tokens_of(made, (patches, is_valid, words, is_word))
     patches = patches.masked_fill(~is_valid[..., None], 50.0)
     words = words.masked_fill(~is_word[..., None], -50.0)
-    after, exists_after = made(patches, is_valid, words, is_word)
+    after, exists_after = tokens_of(made, (patches, is_valid, words, is_word))
     difference = float((before - after).abs().max())
     assert difference < 1e-5, f"{before} before, {after} after; largest difference {difference}"
     assert torch.equal(exists, exists_after)
@@ -194,7 +201,7 @@ def test_no_gradient_runs_through_the_scores() -> None:
 
 def test_the_extra_token_is_masked_out_where_nothing_is_left_over() -> None:
     patches, is_valid, words, is_word = draw(6)
-    tokens, exists = module(keep_ratio=1.0)(patches.requires_grad_(), is_valid, words, is_word)
+    tokens, exists = tokens_of(module(keep_ratio=1.0), (patches.requires_grad_(), is_valid, words, is_word))
     assert not exists[:, -1].any(), f"{exists[:, -1]}, expected all False"
     tokens[exists].sum().backward()
     assert torch.isfinite(tokens).all()
@@ -208,7 +215,8 @@ def test_every_study_gets_the_same_number_of_tokens(frontal: int, lateral: int) 
     patches = torch.randn(2, frontal + lateral, WIDTH)
     is_valid = torch.ones(2, frontal + lateral, dtype=torch.bool)
     is_valid[1, frontal:] = False
-    tokens, exists = made(patches, is_valid, torch.randn(2, 3, WIDTH), torch.ones(2, 3, dtype=torch.bool))
+    words, is_word = torch.randn(2, 3, WIDTH), torch.ones(2, 3, dtype=torch.bool)
+    tokens, exists = tokens_of(made, (patches, is_valid, words, is_word))
     size = max(1, (56 * (frontal + lateral)) // 100)
     assert tokens.shape == (2, size + 1, WIDTH), f"shape {tuple(tokens.shape)}, expected S + 1 = {size + 1}"
     assert exists[:, :size].all()

@@ -63,7 +63,11 @@ class Loaders:
 
     def first_studies(self, count: int) -> DataLoader[Batch]:
         """Returns a loader of the first `count` training studies, the same on every rank, without random crops."""
-        return self._loader(self._dataset(is_training=False), ShardSampler(self.source.splits["train"][:count]))
+        return self.whole(self.source.splits["train"][:count])
+
+    def whole(self, positions: np.ndarray) -> DataLoader[Batch]:
+        """Returns a loader of every study at `positions` (n,), not shared out: the same on every rank that asks."""
+        return self._loader(self._dataset(is_training=False), ShardSampler(positions))
 
     def evaluation(self, positions: np.ndarray) -> DataLoader[Batch]:
         """Returns a loader of every study at `positions` (n,) once, shared out over the ranks."""

@@ -3,6 +3,12 @@
 import numpy as np
 import torch
 from torch import Tensor
+from torch.nn import functional
+
+
+def prototype_similarity(features: Tensor, prototypes: Tensor) -> Tensor:
+    """Returns the cosine (N, K) float32 of features (N, D) and prototypes (K, D), both at any scale."""
+    return functional.normalize(features.float(), dim=-1) @ functional.normalize(prototypes.float(), dim=-1).T
 
 
 def perplexity(shares: Tensor) -> float:

@@ -1,5 +1,6 @@
 """Attention blocks of the two decoders, on scaled-dot-product attention."""
 
+import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
@@ -29,10 +30,28 @@ class Attention(nn.Module):
         Returns:
             (B, T, D).
         """
-        query = self.query(queries).unflatten(-1, (self.heads, -1)).transpose(1, 2)  # (B, h, T, D/h)
-        key, value = self.key_value(memory).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        query, key, value = self._split_heads(queries, memory)
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=is_memory[:, None, None, :])
         return self.out(mixed.transpose(1, 2).flatten(2))
+
+    def weights(self, queries: Tensor, memory: Tensor, is_memory: Tensor) -> Tensor:
+        """Returns how much of each entry the forward pass mixes for each query, which that pass itself never holds.
+
+        Args:
+            queries, memory, is_memory: as in the forward pass.
+
+        Returns:
+            (B, h, T, S) float32 in [0, 1]; sums to 1 over S and is 0 where nobody may look.
+        """
+        query, key, _ = self._split_heads(queries, memory)
+        logits = (query @ key.transpose(-2, -1)).float() / query.shape[-1] ** 0.5
+        return torch.softmax(logits.masked_fill(~is_memory[:, None, None, :], -torch.inf), dim=-1)
+
+    def _split_heads(self, queries: Tensor, memory: Tensor) -> tuple[Tensor, Tensor, Tensor]:
+        """Returns the projected query (B, h, T, D/h), key and value (B, h, S, D/h)."""
+        query = self.query(queries).unflatten(-1, (self.heads, -1)).transpose(1, 2)
+        key, value = self.key_value(memory).unflatten(-1, (2, self.heads, -1)).permute(2, 0, 3, 1, 4)
+        return query, key, value
 
 
 class SelfAttentionBlock(nn.Module):
@@ -83,3 +102,12 @@ class WordDecoder(nn.Module):
         for block in self.blocks:
             decoded = block(decoded, is_token)
         return self.norm(decoded)
+
+    def attention(self, words: Tensor, memory: Tensor, is_memory: Tensor) -> Tensor:
+        """Returns where each word looks in the image (B, T, S): the cross-attention, mean over its heads.
+
+        Args:
+            words, memory, is_memory: as in the forward pass.
+        """
+        normed = self.query_norm(words), self.memory_norm(memory)
+        return self.cross_attention.weights(*normed, is_memory).mean(dim=1)

@@ -9,7 +9,7 @@ from flvlp.models.attention import WordDecoder
 from flvlp.models.config import EncoderConfig, HeadsConfig
 from flvlp.models.encoders import Encoders, Views, split_param_groups
 from flvlp.models.queue import FeatureQueue
-from flvlp.models.selection import KeySemantics
+from flvlp.models.selection import Choice, KeySemantics
 from flvlp.types import AlignmentOutput, Batch, MLMOutput, Output, ParamGroup, TextFeatures, TrainableModel
 
 
@@ -99,12 +99,23 @@ class FLVLP(TrainableModel):
             return None
         return self.encoders.fuse(views.frontal, views.lateral, views.has_lateral)
 
+    def image_memory(self, batch: Batch, views: Views, text: TextFeatures) -> tuple[Tensor, Tensor, Choice | None]:
+        """Returns what masked words may look at.
+
+        Returns:
+            memory (B, S, D), is_memory (B, S) bool, and what the memory is made of; None where it is the patches of
+            both views themselves.
+        """
+        patches, is_valid = views.patches()
+        if self.key_semantics is None:
+            return patches, is_valid, None
+        memory, choice = self.key_semantics(patches, is_valid, text.words, batch.is_word)
+        return memory, choice.is_key, choice
+
     def predict_masked(self, batch: Batch, views: Views, text: TextFeatures, masked_words: Tensor) -> MLMOutput:
         """Predicts the masked pieces from the images of `views` and the rest of the report (section 3)."""
-        patches, is_valid = views.patches()
-        if self.key_semantics is not None:
-            patches, is_valid = self.key_semantics(patches, is_valid, text.words, batch.is_word)
-        decoded = self.mlm_decoder(masked_words, batch.is_token, patches, is_valid)
+        memory, is_memory, _ = self.image_memory(batch, views, text)
+        decoded = self.mlm_decoder(masked_words, batch.is_token, memory, is_memory)
         masked = decoded.flatten(0, 1).index_select(0, batch.masked_positions)  # (N, D)
         return MLMOutput(self.mlm_head(masked), batch.masked_targets)
 

@@ -5,6 +5,7 @@ over all pairs: here each study uses its own report, in one batched pass, so cos
 """
 
 import math
+from dataclasses import dataclass
 
 import torch
 from torch import Tensor, nn
@@ -57,6 +58,31 @@ def keep_best(scores: Tensor, keep_ratio: float) -> Tensor:
     return ranks < keep.unsqueeze(1)
 
 
+@dataclass(frozen=True, slots=True)
+class Choice:
+    """What key semantics are made of.
+
+    Attributes:
+        scores: (B, P) float32, of `score_patches`.
+        is_kept: (B, P) bool.
+        shares: (B, P, S) float32 in [0, 1], how much of each patch is in each token; sums to 1 over the patches and is 0
+            where they are not kept.
+        rest_shares: (B, P) float32, the same of the extra token, which holds what is left over.
+        is_key: (B, S + 1) bool, which tokens exist: the extra one does only where a patch was left over.
+    """
+
+    scores: Tensor
+    is_kept: Tensor
+    shares: Tensor
+    rest_shares: Tensor
+    is_key: Tensor
+
+    def back_to_patches(self, attention: Tensor) -> Tensor:
+        """Carries attention over the tokens (B, T, S + 1) back to the patches (B, T, P); sums stay what they are."""
+        of_rest = attention[..., -1:] * self.rest_shares.unsqueeze(1)
+        return attention[..., :-1] @ self.shares.transpose(1, 2) + of_rest
+
+
 class KeySemantics(nn.Module):
     """Aggregates the kept patches to S tokens and the rest to one extra token."""
 
@@ -71,7 +97,7 @@ class KeySemantics(nn.Module):
         )
         self.scale = nn.Parameter(torch.ones(()))
 
-    def forward(self, patches: Tensor, is_valid: Tensor, words: Tensor, is_word: Tensor) -> tuple[Tensor, Tensor]:
+    def forward(self, patches: Tensor, is_valid: Tensor, words: Tensor, is_word: Tensor) -> tuple[Tensor, Choice]:
         """Chooses and aggregates.
 
         Args:
@@ -81,19 +107,20 @@ class KeySemantics(nn.Module):
             is_word: (B, T) bool.
 
         Returns:
-            key semantics (B, S + 1, D), and which of them exist (B, S + 1) bool: the extra token does only where a
-            patch was left over.
+            key semantics (B, S + 1, D), and what they are made of.
         """
         scores = score_patches(patches, is_valid, words, is_word)
         is_kept = keep_best(scores, self.keep_ratio)
         logits = self.scale * self.weights(patches)  # (B, P, S)
         logits = logits.float().masked_fill(~is_kept.unsqueeze(-1), -torch.inf)
-        aggregated = torch.softmax(logits, dim=1).to(patches.dtype).transpose(1, 2) @ patches  # (B, S, D)
+        shares = torch.softmax(logits, dim=1)
+        aggregated = shares.to(patches.dtype).transpose(1, 2) @ patches  # (B, S, D)
 
         is_rest = is_valid & ~is_kept
         has_rest = is_rest.any(dim=1, keepdim=True)
         # A study with nothing left over takes a softmax over its valid patches, and the extra token is masked out.
         rest_scores = scores.masked_fill(~torch.where(has_rest, is_rest, is_valid), -torch.inf)
-        extra = torch.softmax(rest_scores, dim=1).to(patches.dtype).unsqueeze(1) @ patches  # (B, 1, D)
+        rest_shares = torch.softmax(rest_scores, dim=1)
+        extra = rest_shares.to(patches.dtype).unsqueeze(1) @ patches  # (B, 1, D)
         is_key = torch.cat([torch.ones_like(has_rest).expand(-1, self.size), has_rest], dim=1)
-        return torch.cat([aggregated, extra], dim=1), is_key
+        return torch.cat([aggregated, extra], dim=1), Choice(scores, is_kept, shares, rest_shares, is_key)

@@ -22,10 +22,11 @@ from flvlp.engine.config import EngineConfig
 from flvlp.launch import LaunchConfig
 from flvlp.losses.config import LossConfig
 from flvlp.models.config import NONE, EncoderConfig, HeadsConfig
+from support.board import Board, open_board
 from support.building import build_model
 from support.chain import check_then
 from support.entry import CONF, is_sweep, remove_if_empty, resumed_config, run_folder, run_main, typed
-from support.inputs import check_same_data, find_tokenizer, name_of, read_source, show_studies, write_fingerprint
+from support.inputs import check_same_data, find_tokenizer, name_of, read_source, write_fingerprint
 from support.jobs import run_job
 from support.seen import write_seen
 from support.sweeps import Done, attempt
@@ -140,9 +141,9 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
         write_seen(folder, args.dataset, source, args.init_from)
     if state.step == 0:
         training.save()  # a run killed before its first regular checkpoint is resumed from here
-        show_studies(args.dataset, image_config(args), source, training.run_log, args.engine.log_pictures)
 
     # ---- epochs ----
+    board = open_board(args, loaders, training, folder)
     last_step = args.engine.max_steps or args.engine.epochs * sampler.steps
     while state.epoch < args.engine.epochs:
         end = (state.epoch + 1) * sampler.steps  # a run killed in validation stands here, and validates again
@@ -151,10 +152,10 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
         first_step = state.step - state.epoch * sampler.steps
         sampler.start(state.epoch, first_step)
         train_epoch(training, iter(batches), first_step, sampler.steps)
-        judge(args, training, tokenizer, held_out, folder)
+        judge(args, training, tokenizer, held_out, board)
         state.epoch += state.step == end
         training.save()
-    training.run_log.close()
+    board.close(training)
     log.info("finished at step %d; encoders: %s", state.step, folder / "encoders")
     distributed.barrier()
     distributed.stop()
@@ -200,9 +201,9 @@ def hold_out(args: Args, loaders: "Loaders") -> "HeldOut | None":
 
 
 def judge(
-    args: Args, training: "Training", tokenizer: "ReportTokenizer", held_out: "HeldOut | None", folder: Path
+    args: Args, training: "Training", tokenizer: "ReportTokenizer", held_out: "HeldOut | None", board: Board
 ) -> None:
-    """Validates, logs, and saves the encoders: always to `encoders_last`, the best epoch's to `encoders`."""
+    """Validates, logs, draws, and saves the encoders: always to `encoders_last`, the best epoch's to `encoders`."""
     from flvlp import distributed
     from flvlp.saved_encoders import save_encoders
     from flvlp.validation import format_figures, validate
@@ -210,9 +211,11 @@ def judge(
     state, model = training.state, training.bare_model
     figures: dict[str, float] = {}
     if held_out is not None:
-        figures = validate(model, held_out, args.loss, training.device, training.dtype)
+        validated = validate(model, held_out, args.loss, training.device, training.dtype)
+        figures = validated.figures
         training.run_log.write("validation", state.step, state.epoch, figures)
         log.info("validation after step %d\n%s", state.step, format_figures(figures))
+        board.show(training, validated)
         if args.engine.best_metric not in figures:
             log.warning("engine.best_metric: %s is not measured; encoders/ holds the last", args.engine.best_metric)
     value = figures.get(args.engine.best_metric)
@@ -222,7 +225,7 @@ def judge(
     if distributed.is_main():
         provenance = {"step": state.step, "epoch": state.epoch, "validation": figures}
         for name in ["encoders_last"] + ["encoders"] * is_best:
-            save_encoders(folder / name, model.encoders, tokenizer, "itc" in model.terms, provenance)
+            save_encoders(board.folder / name, model.encoders, tokenizer, "itc" in model.terms, provenance)
 
 
 if __name__ == "__main__":

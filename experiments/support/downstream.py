@@ -13,7 +13,7 @@ import numpy as np
 from flvlp.launch import LaunchConfig
 from flvlp.models.config import EncoderConfig
 from support.entry import is_overridden, is_sweep
-from support.inputs import read_source
+from support.inputs import read_source, shows_images
 from support.seen import count_seen
 
 if TYPE_CHECKING:
@@ -163,7 +163,7 @@ class Job:
     @property
     def shows_images(self) -> bool:
         """False where pictures of the data set must not be left behind."""
-        return not self.args.dataset.credentialed or self.args.dataset.log_images
+        return shows_images(self.args.dataset)
 
 
 def open_job(

@@ -1,5 +1,6 @@
 """What entry points share: typed configuration, the run folder, resume, torchrun."""
 
+import dataclasses
 import importlib
 import logging
 import os
@@ -135,6 +136,8 @@ FREE_ON_RESUME = (
     "engine.checkpoint_every",
     "engine.keep_checkpoints",
     "engine.log_pictures",
+    "engine.figures_every",
+    "engine.projector",
     "dataset.root",
     "dataset.workers",
     "dataset.on_error",
@@ -147,6 +150,32 @@ FREE_ON_RESUME = (
 def is_free(key: str, free: Sequence[str] = FREE_ON_RESUME) -> bool:
     """Returns whether a key, or a group that it lies in, is one of those that may differ."""
     return any(key == one or key.startswith(f"{one}.") for one in free)
+
+
+LONGEST_VALUE = 100  # characters of a hyperparameter; a longer one, such as a list of prompts, fills no column
+
+
+def hyperparameters(args: Any) -> dict[str, bool | float | str]:
+    """Returns what of a configuration may move a result, for a table of runs.
+
+    Args:
+        args: dataclass of an entry point.
+
+    Returns:
+        dotted key -> value; lists as text, null as "null"; without the keys that a resumed run may change.
+    """
+    flat: dict[str, bool | float | str] = {}
+
+    def add(prefix: str, value: Any) -> None:
+        if dataclasses.is_dataclass(value):
+            for one in dataclasses.fields(value):
+                add(f"{prefix}.{one.name}" if prefix else one.name, getattr(value, one.name))
+        elif not is_free(prefix):
+            said = "null" if value is None else str(value)
+            flat[prefix] = value if isinstance(value, bool | int | float | str) else said
+
+    add("", args)
+    return {key: value for key, value in flat.items() if len(str(value)) <= LONGEST_VALUE}
 
 
 def resumed_config(cfg: DictConfig, folder: Path) -> DictConfig:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -112,6 +112,28 @@ def name_of(config: DatasetConfig, source: "StudySource") -> Callable[[int], str
     return name_study
 
 
+def shown_names(config: DatasetConfig, source: "StudySource", positions: Iterable[int]) -> list[str]:
+    """Returns how what is left behind names each study: its id, or its number in the data set where ids must not stay.
+
+    The same study has the same name in every run on the same data, so that runs can be compared.
+    """
+    from flvlp.data.readers.tables import hides_ids
+
+    if hides_ids(config):
+        return [f"#{position}" for position in positions]
+    return [source.studies[position].study_id for position in positions]
+
+
+def shows_images(config: DatasetConfig) -> bool:
+    """Returns whether pictures of a data set may be left behind."""
+    return config.log_images or not config.credentialed
+
+
+def shows_text(config: DatasetConfig) -> bool:
+    """Returns whether text of its reports may be."""
+    return config.log_text or not config.credentialed
+
+
 def show_studies(
     config: DatasetConfig, image: ImageConfig, source: "StudySource", run_log: "RunLog", count: int
 ) -> None:
@@ -125,7 +147,7 @@ def show_studies(
     part = source.splits.get("validation", source.splits["train"])
     for number, index in enumerate(part[:count]):
         study = source.studies[index]
-        if config.log_images or not config.credentialed:
+        if shows_images(config):
             try:
                 views = [source.frontal(index)] + ([source.lateral(index)] if study.has_lateral else [])
             except ImageReadError:
@@ -134,7 +156,7 @@ def show_studies(
                 continue
             picture = np.concatenate([crop_view(view, image, None) for view in views], axis=1)
             run_log.picture(f"studies/{number}", torch.from_numpy(picture)[None], 0)
-        if config.log_text or not config.credentialed:
+        if shows_text(config):
             run_log.text(f"studies/{number}", study.report, 0)
 
 

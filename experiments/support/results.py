@@ -10,6 +10,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from support.downstream import Job
+from support.entry import hyperparameters
+from support.inputs import shown_names
 
 if TYPE_CHECKING:
     import numpy as np
@@ -23,15 +25,8 @@ COUNTS = ("images", "positives", "known", "classes_", "pool", "boxes", "predicti
 
 
 def named(job: Job, positions: Iterable[int]) -> list[str]:
-    """Returns how predictions name each study: its id, or its number in the data set where ids must not be left behind.
-
-    The same study has the same name in every run on the same data, so that runs can be compared.
-    """
-    from flvlp.data.readers.tables import hides_ids
-
-    if hides_ids(job.args.dataset):
-        return [f"#{position}" for position in positions]
-    return [job.source.studies[position].study_id for position in positions]
+    """Returns how predictions name each study; see `shown_names`."""
+    return shown_names(job.args.dataset, job.source, positions)
 
 
 def write_tested(job: Job) -> None:
@@ -134,7 +129,9 @@ def close_job(
     from flvlp import distributed
 
     row = result_row(job, mode, headline, figures, tested)
-    job.run_log.write("test", 0, 0, {name: value for name, value in figures.items() if not math.isnan(value)})
+    measured = {name: value for name, value in figures.items() if not math.isnan(value)}
+    job.run_log.write("test", 0, 0, measured)
+    job.run_log.hyperparameters(hyperparameters(job.args), _compared(headline, measured), 0)
     job.run_log.close()
     if distributed.is_main():
         write_tested(job)
@@ -144,6 +141,12 @@ def close_job(
     distributed.barrier()
     distributed.stop()
     return row
+
+
+def _compared(headline: str, figures: Mapping[str, float]) -> dict[str, float]:
+    """Returns the figures that runs are compared by: the headline, and those of no single class, side or direction."""
+    plain = [name for name in figures if "/" not in name and not name.endswith(("_low", "_high", *COUNTS))]
+    return {name: figures[name] for name in dict.fromkeys([headline, *plain]) if name in figures}
 
 
 def format_row(row: Mapping[str, Any]) -> str:

@@ -97,7 +97,7 @@ def inspect_studies(model: FLVLP, batch: Batch, word_of: Sequence[np.ndarray]) -
         if choice is not None:
             with torch.autocast(attention.device.type, enabled=False):
                 attention = choice.back_to_patches(attention)
-            scores, is_kept = list(choice.scores.cpu()), list(choice.is_kept.cpu())
+            scores, is_kept = list(choice.scores.float().cpu()), list(choice.is_kept.cpu())
         predicted = model.predict_masked(batch, views, text, masked_words).logits.argmax(dim=-1)
         masked = _masked_words(batch, predicted.cpu(), attention.float().cpu(), word_of)
     if "view_alignment" in model.terms:

@@ -24,7 +24,10 @@ class EngineConfig:
         log_every: steps between two log lines; checkpoint_every: steps between checkpoints besides the one at the end
             of every epoch (0 for none); keep_checkpoints: how many last ones stay.
         validate: run validation after every epoch.
-        log_pictures: studies shown in TensorBoard.
+        log_pictures: studies shown in TensorBoard, at the start and in the figures (docs/tensorboard.md).
+        figures_every: epochs between two sets of figures of what the model looks at, the last of them at the end of
+            training; 0 for none.
+        projector: held-out studies in TensorBoard's embedding projector at the end; 0 for none.
         activation_checkpointing: recompute activations of the trunks in the backward pass.
         compile: torch.compile the model.
     best_metric: validation figure (larger is better) that decides what `encoders/` holds.
@@ -49,6 +52,8 @@ class EngineConfig:
     keep_checkpoints: int = 2
     validate: bool = True
     log_pictures: int = 4
+    figures_every: int = 1
+    projector: int = 500
     activation_checkpointing: bool = False
     compile: bool = False
     best_metric: str = "retrieval/fused/r1"
@@ -64,7 +69,7 @@ class EngineConfig:
         for key in ("lr", "new_lr_scale", "clip"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"engine.{key}: must be positive, got {getattr(self, key)}")
-        for key in ("num_workers", "checkpoint_every", "warmup_epochs"):
+        for key in ("num_workers", "checkpoint_every", "warmup_epochs", "log_pictures", "figures_every", "projector"):
             if getattr(self, key) < 0:
                 raise ValueError(f"engine.{key}: must not be negative, got {getattr(self, key)}")
         for key in ("max_steps", "limit_studies"):

@@ -5,17 +5,20 @@ import logging
 import os
 import platform
 import resource
+import shutil
 import subprocess
 import sys
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from logging.handlers import MemoryHandler
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import torch
 from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard.summary import hparams
 
 from flvlp import distributed
 
@@ -136,6 +139,50 @@ class RunLog:
         """Records a text."""
         if self.writer is not None:
             self.writer.add_text(name, text, step)
+
+    def pr_curve(self, name: str, labels: np.ndarray, scores: np.ndarray, step: int) -> None:
+        """Records precision over recall: labels (n,) 0 or 1, scores (n,) in [0, 1]."""
+        if self.writer is not None:
+            self.writer.add_pr_curve(name, labels, scores, step)
+
+    def embedding(
+        self,
+        name: str,
+        features: torch.Tensor,
+        header: Sequence[str],
+        rows: Sequence[Sequence[str]],
+        thumbnails: torch.Tensor | None,
+    ) -> None:
+        """Writes points for the embedding projector; those that were there under this name are replaced.
+
+        Args:
+            name: of the points.
+            features: (n, D).
+            header, rows: names and values of what is known of each point; tabs and line breaks become blanks.
+            thumbnails: (n, 3, h, w) uint8, one a point; None for plain dots.
+        """
+        if self.writer is None:
+            return
+        shutil.rmtree(self.path.parent / "00000", ignore_errors=True)  # where the writer puts them
+        clean = [[" ".join(value.split()) for value in row] for row in rows]
+        pictures = None if thumbnails is None else thumbnails.float() / 255
+        self.writer.add_embedding(features, clean, pictures, global_step=0, tag=name, metadata_header=[*header])
+
+    def hyperparameters(
+        self, config: Mapping[str, bool | float | str], figures: Mapping[str, float], step: int
+    ) -> None:
+        """Records one line of the HPARAMS tab: what ran, and `result/<figure>`, which it compares.
+
+        The description of the whole experiment is left out on purpose: TensorBoard would take that of one run for all;
+        without it, it compares the runs itself and shows first what differs between them.
+        """
+        if self.writer is None or self.writer.file_writer is None:
+            return
+        _, start, end = hparams(dict(config), {})
+        for summary in (start, end):
+            self.writer.file_writer.add_summary(summary, step)
+        for name, value in figures.items():
+            self.writer.add_scalar(f"result/{name}", value, step)
 
     def close(self) -> None:
         """Flushes and closes the events file."""

@@ -65,8 +65,8 @@ class Choice:
     Attributes:
         scores: (B, P) float32, of `score_patches`.
         is_kept: (B, P) bool.
-        shares: (B, P, S) float32 in [0, 1], how much of each patch is in each token; sums to 1 over the patches and is 0
-            where they are not kept.
+        shares: (B, P, S) float32 in [0, 1], how much of each patch is in each token; sums to 1 over the kept patches
+            and is 0 on the others.
         rest_shares: (B, P) float32, the same of the extra token, which holds what is left over.
         is_key: (B, S + 1) bool, which tokens exist: the extra one does only where a patch was left over.
     """

@@ -21,6 +21,7 @@ from omegaconf import DictConfig, OmegaConf
 from flvlp.data.config import AugmentConfig, check_choice
 from flvlp.engine.config import FitConfig
 from flvlp.models.config import HeadConfig
+from support.curves import show_curves
 from support.downstream import CommonArgs, Job, open_job
 from support.entry import CONF, run_folder, run_main, typed
 from support.judging import headline, judge_scores, selection
@@ -87,6 +88,7 @@ def classify(args: Args, folder: Path, config_yaml: str) -> float:
     scores = probabilities(logits, labels.is_exclusive)
     figures = judge_scores(labels, positions, scores, job.patients(positions), draws=args.draws)
     write_predictions(job, labels, positions, scores)
+    show_curves(job, labels, positions, scores)
     mode = {"mode": args.task.name, "view": args.task.head.view}
     close_job(job, mode, headline(labels), figures, len(positions))
     return figures[headline(labels)]

@@ -22,6 +22,7 @@ from flvlp.data.prompts import ClassPrompts, PromptsConfig, expand
 from flvlp.engine.config import EncodingConfig
 from flvlp.models.config import NONE, HeadConfig
 from support.classes import keep_one_class
+from support.curves import show_curves
 from support.downstream import CommonArgs, Job, open_job
 from support.entry import CONF, run_folder, run_main, typed
 from support.judging import headline, judge_scores
@@ -115,6 +116,7 @@ def zeroshot(args: Args, folder: Path, config_yaml: str) -> float:
     if distributed.is_main():
         write_prompts(job.folder / "prompts.json", drawn)
     write_predictions(job, labels, positions, scores)
+    show_curves(job, labels, positions, scores)
     mode = {"mode": "zeroshot", "prompts": args.prompts.name, "view": view}
     close_job(job, mode, headline(labels), figures, len(positions))
     return figures[headline(labels)]

@@ -123,3 +123,19 @@ def test_an_empty_batch_gives_every_parameter_a_gradient() -> None:
 def test_a_width_that_heads_do_not_divide_is_refused() -> None:
     with pytest.raises(ValueError, match=r"no multiple of heads\.head_width 64"):
         Attention(100, 64)
+
+
+@pytest.mark.parametrize("seed", range(7))
+@torch.no_grad()
+def test_weights_times_values_are_what_the_forward_pass_mixes(seed: int) -> None:
+    torch.manual_seed(seed)
+    layer = Attention(WIDTH, HEAD)
+    words, _, memory, is_memory = draw(seed)
+    weights = layer.weights(words, memory, is_memory)
+    assert weights.shape == (3, WIDTH // HEAD, 5, 7)
+    values = layer.key_value(memory)[..., WIDTH:].unflatten(-1, (layer.heads, -1)).transpose(1, 2)
+    mixed = layer.out((weights @ values).transpose(1, 2).flatten(2))
+    difference = float((mixed - layer(words, memory, is_memory)).abs().max())
+    assert difference < 1e-5, f"the mixture by these weights differs by {difference}"
+    hidden = float(weights.masked_fill(is_memory[:, None, None], 0).max())
+    assert hidden == 0, f"weight {hidden} where nobody may look"

@@ -1,0 +1,64 @@
+"""What TensorBoard reads of a run folder, read back by its own readers."""
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.plugins.hparams import metadata
+from tensorboard.util import tensor_util
+
+from flvlp.engine.log import RunLog
+
+
+def events(folder: Path) -> EventAccumulator:
+    """Returns what the events of a folder hold."""
+    return EventAccumulator(str(folder), size_guidance={"scalars": 0, "images": 0, "tensors": 0}).Reload()
+
+
+def test_a_run_is_one_line_of_the_hparams_tab_without_a_description_of_the_experiment(tmp_path: Path) -> None:
+    run_log = RunLog(tmp_path)
+    run_log.hyperparameters({"loss.mlm.weight": 0.0, "loss": "itc", "validate": True}, {"fused/r1": 0.25}, 7)
+    run_log.close()
+    assert [path.name[:10] for path in tmp_path.iterdir()] == ["events.out"], (
+        "a folder of its own would be a second run"
+    )
+    found = events(tmp_path)
+    content = found.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    values = metadata.parse_session_start_info_plugin_data(content).hparams
+    assert values["loss.mlm.weight"].number_value == 0.0
+    assert values["loss"].string_value == "itc"
+    assert found.SummaryMetadata(metadata.SESSION_END_INFO_TAG).plugin_data.plugin_name == metadata.PLUGIN_NAME
+    with pytest.raises(KeyError):
+        found.SummaryMetadata(metadata.EXPERIMENT_TAG)
+    (scalar,) = found.Scalars("result/fused/r1")
+    assert (scalar.step, scalar.value) == (7, 0.25)
+
+
+def test_a_pr_curve_holds_precision_and_recall(tmp_path: Path) -> None:
+    run_log = RunLog(tmp_path)
+    run_log.pr_curve("test/effusion", np.array([1.0, 0, 1, 0]), np.array([1, 2 / 3, 1 / 3, 0]), 0)
+    run_log.close()
+    (event,) = events(tmp_path).Tensors("test/effusion")
+    curve = tensor_util.make_ndarray(event.tensor_proto)  # TP, FP, TN, FN, precision, recall by threshold
+    half = curve.shape[1] // 2
+    assert curve[:4, half].tolist() == [1, 1, 1, 1], "at a threshold of a half, two of four are called positive"
+    assert curve[4:, half].tolist() == [0.5, 0.5]
+
+
+@pytest.mark.parametrize("has_pictures", [True, False])
+def test_points_of_the_projector_replace_those_that_were_there(tmp_path: Path, has_pictures: bool) -> None:
+    pictures = torch.zeros(3, 3, 8, 8, dtype=torch.uint8) if has_pictures else None
+    for count in (3, 2):
+        run_log = RunLog(tmp_path)
+        rows = [[f"study\t{row}", "a\nb"] for row in range(count)]
+        run_log.embedding(
+            "points", torch.eye(3)[:count], ("study", "text"), rows, None if pictures is None else pictures[:count]
+        )
+        run_log.close()
+    folder = tmp_path / "00000" / "points"
+    assert (folder / "metadata.tsv").read_text().splitlines() == ["study\ttext", "study 0\ta b", "study 1\ta b"]
+    assert len((folder / "tensors.tsv").read_text().splitlines()) == 2
+    assert (folder / "sprite.png").exists() == has_pictures
+    assert "points" in (tmp_path / "projector_config.pbtxt").read_text()

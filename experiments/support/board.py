@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from support.drawing import save_png
 from support.entry import hyperparameters
 from support.inputs import show_studies, shown_names, shows_images, shows_text
 
@@ -26,7 +25,7 @@ if TYPE_CHECKING:
 log = logging.getLogger(__name__)
 
 FIGURES = "figures"
-SHEET_SIDE, THUMBNAIL, FRAME = 112, 48, 3  # pixels: pictures of the sheet and of the projector, and their frame there
+THUMBNAIL, FRAME = 48, 3  # pixels: pictures of the projector, and the frame around them
 FRAMES = {"image": (0, 114, 178), "report": (200, 76, 0)}  # tells images from reports
 TERMS = ("itc", "mlm", "mlm_gap", "view_alignment", "view_alignment_gap", "prototype")
 COMPARED = (*(f"retrieval/{side}/r{k}" for side in ("fused", "frontal", "lateral") for k in (1, 5)), *TERMS)
@@ -76,6 +75,7 @@ class Board:
 
     def _draw(self, training: "Training") -> None:
         from flvlp import distributed
+        from flvlp.data.png import png_bytes
 
         assert self.validated is not None
         self.is_drawn = True
@@ -83,8 +83,11 @@ class Board:
             return
         step = training.state.step
         for name, picture in (*self._studies(training), *self._prototypes(training, self.validated)):
-            save_png(self.folder / FIGURES / f"{name.replace('/', '-')}.png", picture)
-            training.run_log.picture(f"{FIGURES}/{name}", picture, step)
+            content = png_bytes(picture.permute(1, 2, 0).numpy(), effort=1)  # encoded once, it is most of the time
+            training.run_log.png(f"{FIGURES}/{name}", content, step)
+            path = self.folder / FIGURES / f"{name.replace('/', '-')}.png"
+            path.parent.mkdir(exist_ok=True)
+            path.write_bytes(content)
 
     def _studies(self, training: "Training") -> "Iterator[tuple[str, Tensor]]":
         """Yields the figures of single studies with their names."""
@@ -124,7 +127,6 @@ class Board:
                 words=self.reports[row].words if shows_text(dataset) else (),
                 frontal=batch.frontal[row, 0].numpy() if shows_images(dataset) else None,
                 lateral=laterals.get(row) if shows_images(dataset) else None,
-                side=batch.frontal.shape[-1],
                 found=one,
             )
             for row, one in zip(torch.nonzero(batch.is_valid).flatten().tolist(), found, strict=True)
@@ -140,7 +142,7 @@ class Board:
         yield "prototype_usage", prototype_figures.usage_histogram(usage)
         if shows_images(self.args.dataset):
             rows = prototype_figures.sheet_rows(usage)
-            pictures = {row: self._thumbnail(int(validated.studies[row]), SHEET_SIDE) for row in rows}
+            pictures = {row: self._thumbnail(int(validated.studies[row]), prototype_figures.THUMBNAIL) for row in rows}
             names = shown_names(self.args.dataset, self.loaders.source, validated.studies)
             labels = self.loaders.source.labels
             known = None if labels is None else (labels.names, labels.values[validated.studies])

@@ -6,15 +6,14 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from support import canvas
-from support.canvas import BLUE, GAP, ORANGE
+from support.canvas import BLUE, GAP, HEAD, ORANGE, Sheet, new_figure, pixels_of, view_panel
 
 if TYPE_CHECKING:
     from torch import Tensor
 
 ROWS, COLUMNS = 6, 8  # prototypes and studies of the sheet
-THUMBNAIL, LINE, HEAD = 1.1, 0.17, 0.35  # inches: a picture, a line of text, the first line
-FINDINGS_SHOWN = 2
+THUMBNAIL, LINE = 112, 17  # pixels: a picture, a line of text
+FINDINGS_SHOWN, LONGEST_NAME = 2, 16
 
 
 @dataclass(frozen=True)
@@ -64,8 +63,8 @@ def usage_histogram(usage: Usage) -> "Tensor":
     """Draws how many frontals (up) and reports (down) are nearest to each prototype, the most used on the left."""
     frontals, reports = usage.counts
     order = np.argsort(-frontals, kind="stable")
-    figure = canvas.new_figure(8.8, 3.2)
-    axes = figure.add_axes((0.07, 0.13, 0.91, 0.74))
+    figure = new_figure(8.8, 3.2)
+    axes = figure.add_axes((0.07, 0.1, 0.91, 0.78))
     axes.bar(np.arange(len(order)), frontals[order], width=1.0, color=BLUE, label="frontals")
     axes.bar(np.arange(len(order)), -reports[order], width=1.0, color=ORANGE, label="reports")
     axes.axhline(0, color="black", linewidth=0.8)
@@ -79,8 +78,8 @@ def usage_histogram(usage: Usage) -> "Tensor":
     axes.legend(fontsize=8, frameon=False)
     used, used_reports = (int((part > 0).sum()) for part in (frontals, reports))
     say = f"Nearest prototypes of {frontals.sum()} studies: {used} used by frontals, {used_reports} by reports"
-    canvas.write(figure, GAP, GAP, say, fontsize=9, weight="bold")
-    return canvas.pixels_of(figure)
+    axes.set_title(say, fontsize=9, weight="bold", loc="left")
+    return pixels_of(figure)
 
 
 def nearest_studies(
@@ -98,22 +97,21 @@ def nearest_studies(
         labels: names of the classes and values (N, C) 0, 1 or NaN; None where there are none.
     """
     prototypes = usage.most_used(ROWS)
-    step, tall = THUMBNAIL + GAP / 2, THUMBNAIL + 2.4 * LINE
-    figure = canvas.new_figure(COLUMNS * step + 2 * GAP, HEAD + len(prototypes) * tall)
-    say = "Nearest frontals of the most used prototypes, with their cosine"
-    canvas.write(figure, GAP, GAP, say, fontsize=9, weight="bold")
+    step, tall = THUMBNAIL + GAP // 2, THUMBNAIL + round(2.6 * LINE)
+    sheet = Sheet(COLUMNS * step + 2 * GAP, HEAD + len(prototypes) * tall)
+    sheet.head("Nearest frontals of the most used prototypes, with their cosine")
     for number, prototype in enumerate(prototypes):
         top = HEAD + number * tall
         frontals, reports = usage.counts[:, prototype]
         findings = _typical(usage.frontal == prototype, labels)
-        say = f"prototype {prototype}: {frontals} frontals, {reports} reports{findings}"
-        canvas.write(figure, GAP, top, say, fontsize=8)
+        sheet.write(GAP, top, f"prototype {prototype}: {frontals} frontals, {reports} reports{findings}")
         for column, row in enumerate(usage.nearest(prototype, COLUMNS)):
-            left, side = GAP + column * step, len(pictures[row])
-            canvas.lay_view(canvas.panel(figure, left, top + LINE, THUMBNAIL), pictures[row], side)
-            said = f"{names[row]}  {usage.similarity[row, prototype]:.2f}"
-            canvas.write(figure, left, top + LINE + THUMBNAIL + 0.02, said, fontsize=6.5)
-    return canvas.pixels_of(figure)
+            left = GAP + column * step
+            sheet.lay(left, top + LINE, view_panel(pictures[row], THUMBNAIL))
+            name = names[row] if len(names[row]) <= LONGEST_NAME else "…" + names[row][1 - LONGEST_NAME :]
+            said = f"{name}  {usage.similarity[row, prototype]:.2f}"
+            sheet.write(left, top + LINE + THUMBNAIL + 2, said, 6.5)
+    return sheet.pixels()
 
 
 def sheet_rows(usage: Usage) -> list[int]:

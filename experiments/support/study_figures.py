@@ -1,28 +1,48 @@
 """Figures of single studies: kept and dropped patches, masked words, words asked of both views."""
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from support import canvas
-from support.canvas import BLUE, GAP, ORANGE, PANEL
+from support.canvas import (
+    BLACK,
+    BLUE,
+    GAP,
+    HEAD,
+    ORANGE,
+    Sheet,
+    crossed_out,
+    grid_size,
+    heated,
+    peak_of,
+    view_panel,
+)
 
 if TYPE_CHECKING:
-    from matplotlib.figure import Figure
     from torch import Tensor
 
     from flvlp.inspection import Inspected, MaskedWord
 
 WORDS_SHOWN = 4  # whose attention is drawn, a study
-HEAD = 0.3  # inches, of the first line
-FONT = 8.5  # points, of the report
-LETTER, LINE = 0.602 * FONT / 72, 1.7 * FONT / 72  # inches: width of a letter of DejaVu Sans Mono, height of a line
-LONGEST_GUESS = 18  # letters
+LETTER, LINE = 7, 19  # pixels: of a letter and of a line of the report
+FONT = LETTER * 72 / 100 / 0.60205  # points: DejaVu Sans Mono has letters of exactly this width then
+LONGEST = 18  # letters of a guess, and of a word in a title
 CLINGING = ".,;:)%"  # follows its word without a blank
+VIEWS = ("frontal", "lateral")
 
 Decode = Callable[[Sequence[int]], str]
+
+
+@dataclass
+class Run:
+    """Text of one colour in one line, both counted from 0; columns are letters."""
+
+    line: int
+    column: int
+    text: str
+    colour: str
 
 
 @dataclass(frozen=True)
@@ -33,7 +53,6 @@ class Shown:
         name: of the study.
         words: of its report, as its pieces number them.
         frontal, lateral: (H, H) uint8 as the model sees them; None where pictures must not be shown, or there is none.
-        side: H.
         found: what the model makes of it.
     """
 
@@ -41,7 +60,6 @@ class Shown:
     words: tuple[str, ...]
     frontal: np.ndarray | None
     lateral: np.ndarray | None
-    side: int
     found: "Inspected"
 
     def maps(self, values: "Tensor") -> list[np.ndarray]:
@@ -49,35 +67,32 @@ class Shown:
         sizes = [rows * columns for rows, columns in self.found.grids]
         return [part.numpy().reshape(grid) for part, grid in zip(values.split(sizes), self.found.grids, strict=True)]
 
-    def views(self) -> list[np.ndarray | None]:
-        """Returns frontal and lateral."""
-        return [self.frontal, self.lateral]
+    def panels(self) -> list[np.ndarray | None]:
+        """Returns the panels of frontal and lateral, None for a lateral that is not there."""
+        return [view_panel(self.frontal), view_panel(self.lateral) if self.found.has_lateral else None]
 
 
 def key_patches(studies: Sequence[Shown]) -> "Tensor":
     """Draws for each study and view the patches that the report-guided choice keeps, and the score it goes by."""
-    figure, grid = canvas.panels(len(studies), 4, HEAD)
-    say = "Key patches: hatched ones are dropped. Score: bright ones are typical of the study and near its report."
-    canvas.write(figure, GAP, GAP, say, fontsize=9, weight="bold")
-    for study, row in zip(studies, grid, strict=True):
+    sheet = Sheet(*grid_size(len(studies), 4, HEAD))
+    sheet.head(
+        "Key patches: hatched ones are dropped. Score: bright ones are typical of the study and near its report."
+    )
+    for row, study in enumerate(studies):
         found = study.found
         assert found.is_kept is not None
         assert found.scores is not None
         there = found.scores[found.scores.isfinite()]
         shares = (found.scores - there.min()) / (there.max() - there.min()).clamp_min(1e-9)
         kept, scores = study.maps(found.is_kept), study.maps(shares)
-        for number, (name, view) in enumerate(zip((study.name, "lateral"), study.views(), strict=True)):
-            choice, score = row[2 * number : 2 * number + 2]
-            if number and not found.has_lateral:
-                canvas.lay_nothing(choice)
+        for number, (name, panel) in enumerate(zip((study.name, "lateral"), study.panels(), strict=True)):
+            if panel is None:
+                sheet.panel(row, 2 * number, HEAD, None, "")
                 continue
-            canvas.lay_view(choice, view, study.side)
-            canvas.cross_out(choice, ~kept[number], study.side)
-            canvas.title(choice, f"{name}: {kept[number].sum()} of {kept[number].size} kept")
-            canvas.lay_view(score, view, study.side)
-            canvas.lay_heat(score, scores[number], study.side, 1.0)
-            canvas.title(score, "score")
-    return canvas.pixels_of(figure)
+            said = f"{name}: {kept[number].sum()} of {kept[number].size} kept"
+            sheet.panel(row, 2 * number, HEAD, crossed_out(panel, ~kept[number]), said)
+            sheet.panel(row, 2 * number + 1, HEAD, heated(panel, scores[number], 1.0), "score")
+    return sheet.pixels()
 
 
 def masked_words(study: Shown, decode: Decode, entities: frozenset[str]) -> "Tensor":
@@ -89,50 +104,47 @@ def masked_words(study: Shown, decode: Decode, entities: frozenset[str]) -> "Ten
         entities: words whose attention is shown first.
     """
     masked = {one.word: one for one in study.found.masked}
-    chosen = choose_words(study.words, list(masked), entities)
-    columns = max(len(chosen), 3)
-    pieces = list(_report(study.words, masked, decode))
-    places = _wrap(pieces, int((columns * (PANEL + GAP) - GAP) / LETTER))
-    figure, grid = canvas.panels(2, columns, HEAD + (places[-1][0] + 2.5) * LINE)
+    runs = list(_runs(_report(study.words, masked, decode), (grid_size(2, WORDS_SHOWN, 0)[0] - 2 * GAP) // LETTER))
+    text = HEAD + round(1.3 * LINE)  # where the report begins, below the legend
+    below = text + (runs[-1].line + 1) * LINE
+    sheet = Sheet(*grid_size(2, WORDS_SHOWN, below))
     right = sum(one.is_right for one in masked.values())
-    say = f"{study.name}: {right} of {len(masked)} masked words right"
-    canvas.write(figure, GAP, GAP, say, fontsize=9, weight="bold")
-    _write_letters(figure, 0, 0, "right", BLUE)
-    _write_letters(figure, 7, 0, "wrong[predicted instead]", ORANGE)
-    for (text, colour, _), (line, column) in zip(pieces, places, strict=True):
-        _write_letters(figure, column, line + 1.2, text, colour)
-    for one, above, below in zip([masked[word] for word in chosen], *grid, strict=False):
-        heats = study.maps(one.attention)
-        colour = BLUE if one.is_right else ORANGE
-        for axes, view, heat, name in zip((above, below), study.views(), heats, ("frontal", "lateral"), strict=True):
-            said = f"“{study.words[one.word]}”, " if name == "frontal" else ""
-            if name == "lateral" and not study.found.has_lateral:
-                canvas.lay_nothing(axes)
-                continue
-            canvas.lay_view(axes, view, study.side)
-            canvas.lay_heat(axes, heat, study.side, canvas.peak_of(*heats))
-            canvas.title(axes, f"{said}{name}: {heat.sum():.0%} of attention", colour)
-    return canvas.pixels_of(figure)
+    sheet.head(f"{study.name}: {right} of {len(masked)} masked words right; where words look, with each view's share")
+    for top, pieces in (
+        (HEAD, [Run(0, 0, "right", BLUE), Run(0, 7, "wrong[predicted instead]", ORANGE)]),
+        (text, runs),
+    ):
+        for one in pieces:
+            weight = "normal" if one.colour == BLACK else "bold"
+            style = {"color": one.colour, "weight": weight, "family": "monospace"}
+            sheet.write(GAP + one.column * LETTER, top + one.line * LINE, one.text, FONT, **style)
+    for column, word in enumerate(choose_words(study.words, list(masked), entities)):
+        look = masked[word]
+        heats = study.maps(look.attention)
+        for row, (view, panel, heat) in enumerate(zip(VIEWS, study.panels(), heats, strict=True)):
+            said = ("" if row else f"{_quoted(study.words[word])} ") + f"{view} {heat.sum():.0%}"
+            drawn = None if panel is None else heated(panel, heat, peak_of(*heats))
+            sheet.panel(row, column, below, drawn, said, color=BLUE if look.is_right else ORANGE)
+    return sheet.pixels()
 
 
 def words_in_both_views(study: Shown, entities: frozenset[str]) -> "Tensor":
     """Draws where some words of a study look in each view, and whether the two views answer alike."""
-    import torch
-
     asked = {one.word: one for one in study.found.asked}
-    chosen = choose_words(study.words, list(asked), entities)
-    figure, grid = canvas.panels(2, max(len(chosen), 3), HEAD)
+    sheet = Sheet(*grid_size(2, WORDS_SHOWN, HEAD))
     mean = np.mean([one.agreement for one in asked.values()])
-    say = f"{study.name}: words asked of both views, mean agreement {mean:+.2f} (cosine)"
-    canvas.write(figure, GAP, GAP, say, fontsize=9, weight="bold")
-    for one, above, below in zip([asked[word] for word in chosen], *grid, strict=False):
-        heats = study.maps(torch.cat([one.frontal, one.lateral]))
-        canvas.title(above, f"“{study.words[one.word]}”, frontal; agreement {one.agreement:+.2f}")
-        canvas.title(below, "lateral")
-        for axes, view, heat in zip((above, below), study.views(), heats, strict=True):
-            canvas.lay_view(axes, view, study.side)
-            canvas.lay_heat(axes, heat, study.side, canvas.peak_of(heat))
-    return canvas.pixels_of(figure)
+    sheet.head(
+        f"{study.name}: where words look in each view, and how the answers agree (cosine); all words {mean:+.2f}"
+    )
+    for column, word in enumerate(choose_words(study.words, list(asked), entities)):
+        look = asked[word]
+        said = (f"{_quoted(study.words[word])} {look.agreement:+.2f}, frontal", "lateral")
+        looks = zip(study.panels(), (look.frontal, look.lateral), study.found.grids, said, strict=True)
+        for row, (panel, attention, grid, title) in enumerate(looks):
+            assert panel is not None
+            heat = attention.numpy().reshape(grid)
+            sheet.panel(row, column, HEAD, heated(panel, heat, peak_of(heat)), title)
+    return sheet.pixels()
 
 
 def choose_words(words: Sequence[str], numbers: Sequence[int], entities: frozenset[str]) -> list[int]:
@@ -151,11 +163,12 @@ def choose_words(words: Sequence[str], numbers: Sequence[int], entities: frozens
     return sorted(first[word] for word in best[:WORDS_SHOWN])
 
 
-def _write_letters(figure: "Figure", column: int, line: float, text: str, colour: str) -> None:
-    """Writes letters of equal width at a column and line below the head; what is coloured is bold."""
-    weight = "normal" if colour == "black" else "bold"
-    style = {"fontsize": FONT, "family": "monospace", "color": colour, "weight": weight}
-    canvas.write(figure, GAP + column * LETTER, HEAD + line * LINE, text, **style)
+def _short(text: str) -> str:
+    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+
+
+def _quoted(word: str) -> str:
+    return f"“{_short(word)}”"
 
 
 def _report(
@@ -164,24 +177,26 @@ def _report(
     """Yields what is written for each word: text, colour, and whether a blank stands before it."""
     for number, word in enumerate(words):
         one = masked.get(number)
-        has_blank = word not in CLINGING
+        has_blank = number > 0 and word not in CLINGING
         if one is None:
-            yield word, "black", has_blank
+            yield word, BLACK, has_blank
         elif one.is_right:
             yield word, BLUE, has_blank
         else:
-            guess = decode(one.predicted) or "?"
-            guess = guess if len(guess) <= LONGEST_GUESS else guess[: LONGEST_GUESS - 1] + "…"
-            yield f"{word}[{guess}]", ORANGE, has_blank
+            yield f"{word}[{_short(decode(one.predicted) or '?')}]", ORANGE, has_blank
 
 
-def _wrap(pieces: Sequence[tuple[str, str, bool]], limit: int) -> list[tuple[int, int]]:
-    """Returns line and column, in letters, of each piece in lines of `limit` letters."""
-    places, line, column = [], 0, 0
-    for text, _, has_blank in pieces:
-        start = column + (has_blank and column > 0)
-        if start and start + len(text) > limit:
-            line, start = line + 1, 0
-        places.append((line, start))
-        column = start + len(text)
-    return places
+def _runs(pieces: Iterable[tuple[str, str, bool]], limit: int) -> list[Run]:
+    """Sets pieces of text in lines of `limit` letters; neighbours of one colour are one run, which draws faster."""
+    runs: list[Run] = []
+    for text, colour, has_blank in pieces:
+        last = runs[-1] if runs else None
+        end = last.column + len(last.text) if last else 0
+        if last and end + has_blank + len(text) <= limit:
+            if last.colour == colour:
+                last.text += " " * has_blank + text
+            else:
+                runs.append(Run(last.line, end + has_blank, text, colour))
+        else:
+            runs.append(Run(last.line + 1 if last else 0, 0, text, colour))
+    return runs

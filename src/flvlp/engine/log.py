@@ -17,6 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from tensorboard.compat.proto.summary_pb2 import Summary
 from torch.utils.tensorboard import SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
@@ -134,6 +135,13 @@ class RunLog:
         """Records a picture (1, H, W) or (3, H, W) uint8."""
         if self.writer is not None:
             self.writer.add_image(name, picture, step)
+
+    def png(self, name: str, content: bytes, step: int) -> None:
+        """Records a picture that is encoded already."""
+        if self.writer is not None and self.writer.file_writer is not None:
+            width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))  # of its header
+            image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
+            self.writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
 
     def text(self, name: str, text: str, step: int) -> None:
         """Records a text."""

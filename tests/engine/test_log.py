@@ -9,6 +9,7 @@ from tensorboard.backend.event_processing.event_accumulator import EventAccumula
 from tensorboard.plugins.hparams import metadata
 from tensorboard.util import tensor_util
 
+from flvlp.data.png import png_bytes
 from flvlp.engine.log import RunLog
 
 
@@ -45,6 +46,15 @@ def test_a_pr_curve_holds_precision_and_recall(tmp_path: Path) -> None:
     half = curve.shape[1] // 2
     assert curve[:4, half].tolist() == [1, 1, 1, 1], "at a threshold of a half, two of four are called positive"
     assert curve[4:, half].tolist() == [0.5, 0.5]
+
+
+def test_an_encoded_picture_is_recorded_with_its_size(tmp_path: Path) -> None:
+    content = png_bytes(np.zeros((5, 300, 3), dtype=np.uint8))
+    run_log = RunLog(tmp_path)
+    run_log.png("figures/one", content, 3)
+    run_log.close()
+    (event,) = events(tmp_path).Images("figures/one")
+    assert (event.step, event.width, event.height, event.encoded_image_string) == (3, 300, 5, content)
 
 
 @pytest.mark.parametrize("has_pictures", [True, False])

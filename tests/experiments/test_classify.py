@@ -8,6 +8,7 @@ import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
 
+from tests.engine.test_log import events
 from tests.experiments.conftest import result_of
 
 QUICK = ("task.fit.epochs=3", "task.fit.batch_size=16", "task.fit.num_workers=0", "task.fit.precision=fp32")
@@ -75,6 +76,8 @@ def test_exclusive_classes_are_judged_by_accuracy(task: Task) -> None:
     folder = task("classify", *QUICK, "dataset=covidx")
     row, lines = result_of(folder), read_predictions(folder)
     assert row["headline"] == "accuracy"
+    assert {path.name for path in (folder / "figures").iterdir()} == {"roc.png", "precision_recall.png"}
+    assert events(folder).Scalars("result/accuracy")[0].value == pytest.approx(row["figures"]["accuracy"])
     studies = sorted({line["id"] for line in lines})
     of = {(line["id"], line["class"]): line for line in lines}
     names = sorted({line["class"] for line in lines})

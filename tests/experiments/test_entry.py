@@ -8,6 +8,9 @@ import pytest
 import torch
 from hydra.types import RunMode
 
+import pretrain
+from flvlp.data.config import MaskingConfig
+from flvlp.data.readers.config import PairsConfig
 from flvlp.models.encoders import Encoders
 from flvlp.saved_encoders import save_encoders
 from support import entry
@@ -56,3 +59,17 @@ def test_a_bundle_given_beside_saved_encoders_is_said_to_be_unused(
 def test_a_task_leaves_the_kernel_of_attention_as_a_fresh_process_has_it(task: Callable[..., Path]) -> None:
     task("classify", "task.fit.max_steps=1", "task.fit.num_workers=0")
     assert torch.backends.cuda.flash_sdp_enabled()
+
+
+def test_hyperparameters_are_flat_and_hold_nothing_that_a_resumed_run_may_change() -> None:
+    args = pretrain.Args(
+        dataset=PairsConfig(name="pairs", csv="x" * 200), masking=MaskingConfig(kind="random", rate=0.15)
+    )
+    flat = entry.hyperparameters(args)
+    assert flat["masking.rate"] == 0.15
+    assert flat["loss.mlm.weight"] == 1.0
+    assert flat["engine.betas"] == "(0.9, 0.999)"
+    assert flat["init_from"] == "null"
+    assert not set(flat) & set(entry.FREE_ON_RESUME)
+    assert "dataset.csv" not in flat, "too long for a column"
+    assert all(isinstance(value, bool | int | float | str) for value in flat.values())

@@ -9,6 +9,7 @@ import numpy as np
 import pytest
 
 from flvlp.metrics.classification import best_thresholds
+from tests.engine.test_log import events
 from tests.experiments.conftest import result_of
 
 QUICK = ("task.num_workers=0", "task.precision=fp32")
@@ -43,6 +44,8 @@ def test_a_pool_by_class_is_judged_by_the_best_of_its_classes(task: Task) -> Non
         lines = list(csv.DictReader(file))
     assert row["headline"] == "accuracy"
     assert len({line["class"] for line in lines}) == 5
+    assert (folder / "figures" / "roc.png").is_file()
+    assert len([tag for tag in events(folder).Tags()["tensors"] if tag.startswith("test/")]) == 5, "a PR curve a class"
     studies = {line["id"] for line in lines}
     assert all(sum(int(line["target"]) for line in lines if line["id"] == study) == 1 for study in studies)
 

@@ -120,8 +120,7 @@ def heated(panel: np.ndarray, heat: np.ndarray, peak: float) -> np.ndarray:
 
 def crossed_out(panel: np.ndarray, is_dropped: np.ndarray) -> np.ndarray:
     """Darkens and hatches the patches of a panel (S, S, 3) uint8 where `is_dropped` (rows, columns) bool."""
-    rows, columns = np.indices(panel.shape[:2])
-    is_line = (rows + columns) % HATCH < HATCH_WIDTH
+    is_line = np.add.outer(np.arange(len(panel)), np.arange(panel.shape[1])) % HATCH < HATCH_WIDTH
     dark = np.where(is_line[..., None], HATCH_LIGHT, panel * DARK).astype(np.uint8)
     return np.where(_spread(is_dropped, len(panel))[..., None], dark, panel)
 

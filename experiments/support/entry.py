@@ -162,7 +162,7 @@ def hyperparameters(args: Any) -> dict[str, bool | float | str]:
         args: dataclass of an entry point.
 
     Returns:
-        dotted key -> value; lists as text, null as "null"; without the keys that a resumed run may change.
+        dotted key -> value; lists as text, null as "null"; of the keys that a resumed run may change only the steps.
     """
     flat: dict[str, bool | float | str] = {}
 
@@ -170,7 +170,7 @@ def hyperparameters(args: Any) -> dict[str, bool | float | str]:
         if dataclasses.is_dataclass(value):
             for one in dataclasses.fields(value):
                 add(f"{prefix}.{one.name}" if prefix else one.name, getattr(value, one.name))
-        elif not is_free(prefix):
+        elif prefix == "engine.max_steps" or not is_free(prefix):
             said = "null" if value is None else str(value)
             flat[prefix] = value if isinstance(value, bool | int | float | str) else said
 

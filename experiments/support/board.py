@@ -28,7 +28,9 @@ FIGURES = "figures"
 THUMBNAIL, FRAME = 48, 3  # pixels: pictures of the projector, and the frame around them
 FRAMES = {"image": (0, 114, 178), "report": (200, 76, 0)}  # tells images from reports
 TERMS = ("itc", "mlm", "mlm_gap", "view_alignment", "view_alignment_gap", "prototype")
-COMPARED = (*(f"retrieval/{side}/r{k}" for side in ("fused", "frontal", "lateral") for k in (1, 5)), *TERMS)
+RETRIEVAL = tuple(f"retrieval/{side}/r{k}" for side in ("frontal", "fused", "lateral") for k in (1, 5))
+# Validation figure -> its name in the table of runs, which TensorBoard sorts by name; it opens with the first five.
+COMPARED = {name: name for name in RETRIEVAL} | {name: f"terms/{name}" for name in TERMS}
 
 
 @dataclass
@@ -69,7 +71,7 @@ class Board:
             if self.validated is not None and self.args.engine.projector:
                 self._project(training, self.validated)
             best = json.loads((self.folder / "encoders" / "config.json").read_text())["training"]["validation"]
-            figures = {name: best[name] for name in COMPARED if name in best}
+            figures = {shown: best[name] for name, shown in COMPARED.items() if name in best}
             training.run_log.hyperparameters(hyperparameters(self.args), figures, training.state.step)
         training.run_log.close()
 

@@ -19,7 +19,7 @@ HEAT, LEAST_LIGHT, MOST_OPAQUE, UNDERNEATH = "inferno", 0.25, 0.75, 0.75  # the 
 # The scale of attention ends at its largest value, but at no less than this multiple of looking everywhere alike: what
 # prefers nothing looks pale.
 LEAST_PEAK = 4.0
-HATCH, HATCH_WIDTH, HATCH_LIGHT, DARK = 14, 2, 90, 0.35  # pixels between lines and of a line, its grey, what is left
+HATCH, HATCH_WIDTH, HATCH_LIGHT, DARK = 14, 2, 170, 0.35  # pixels between lines and of a line, its grey, what is left
 
 
 class Sheet:

@@ -152,6 +152,7 @@ def is_free(key: str, free: Sequence[str] = FREE_ON_RESUME) -> bool:
     return any(key == one or key.startswith(f"{one}.") for one in free)
 
 
+NO_HYPERPARAMETERS = tuple(f"dataset.log_{what}" for what in ("text", "images", "ids"))
 LONGEST_VALUE = 100  # characters of a hyperparameter; a longer one, such as a list of prompts, fills no column
 
 
@@ -170,7 +171,7 @@ def hyperparameters(args: Any) -> dict[str, bool | float | str]:
         if dataclasses.is_dataclass(value):
             for one in dataclasses.fields(value):
                 add(f"{prefix}.{one.name}" if prefix else one.name, getattr(value, one.name))
-        elif prefix == "engine.max_steps" or not is_free(prefix):
+        elif prefix == "engine.max_steps" or not (is_free(prefix) or prefix in NO_HYPERPARAMETERS):
             said = "null" if value is None else str(value)
             flat[prefix] = value if isinstance(value, bool | int | float | str) else said
 

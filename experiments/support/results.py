@@ -145,7 +145,9 @@ def close_job(
 
 def _compared(headline: str, figures: Mapping[str, float]) -> dict[str, float]:
     """Returns the figures that runs are compared by: the headline, and those of no single class, side or direction."""
-    plain = [name for name in figures if "/" not in name and not name.endswith(("_low", "_high", *COUNTS))]
+    plain = [
+        name for name in figures if not ("/" in name or name.startswith(COUNTS) or name.endswith(("_low", "_high")))
+    ]
     return {name: figures[name] for name in dict.fromkeys([headline, *plain]) if name in figures}
 
 

@@ -23,7 +23,7 @@ from flvlp.engine.config import EngineConfig
 from flvlp.engine.log import RunLog
 from flvlp.models.flvlp import FLVLP
 from flvlp.validation import Validated
-from support.board import COMPARED, Board, framed, open_board
+from support.board import Board, framed, open_board
 from support.entry import typed
 from tests.builders import (
     ALL_TERMS,
@@ -190,8 +190,7 @@ def test_the_line_of_the_run_holds_the_figures_of_the_best_epoch(tmp_path: Path)
     setting(tmp_path, engine={"figures_every": 0, "projector": 0}).run()
     found = events(tmp_path)
     values = {tag: found.Scalars(tag)[0].value for tag in found.Tags()["scalars"]}
-    assert values == {"result/mlm_gap": 0.25, "result/retrieval/fused/r1": 0.5}
-    assert {tag.removeprefix("result/") for tag in values} <= set(COMPARED)
+    assert values == {"result/terms/mlm_gap": 0.25, "result/retrieval/fused/r1": 0.5}
 
 
 def test_neither_the_model_nor_a_generator_is_touched(tmp_path: Path) -> None:

@@ -77,6 +77,8 @@ def test_exclusive_classes_are_judged_by_accuracy(task: Task) -> None:
     row, lines = result_of(folder), read_predictions(folder)
     assert row["headline"] == "accuracy"
     assert {path.name for path in (folder / "figures").iterdir()} == {"roc.png", "precision_recall.png"}
+    compared = {tag for tag in events(folder).Tags()["scalars"] if tag.startswith("result/")}
+    assert compared == {f"result/{name}" for name in ("accuracy", "macro_f1", "macro_auroc", "mcc")}
     assert events(folder).Scalars("result/accuracy")[0].value == pytest.approx(row["figures"]["accuracy"])
     studies = sorted({line["id"] for line in lines})
     of = {(line["id"], line["class"]): line for line in lines}

@@ -20,6 +20,7 @@ from flvlp.data.cache.parts import damaged_parts
 from flvlp.data.cache.reading import INDEX, CacheError, PixelCache
 from flvlp.data.images import ImageReadError, read_image
 from tests.data.cache.pictures import make, write_pictures, wrong_pictures
+from tests.processes import group_lives
 
 
 @pytest.fixture
@@ -144,14 +145,6 @@ def test_after_a_kill_the_same_command_goes_on(root: Path, folder: Path, tmp_pat
     while group_lives(process.pid) and time.monotonic() < deadline:
         time.sleep(0.1)
     assert not group_lives(process.pid), "workers outlive their parent"
-
-
-def group_lives(group: int) -> bool:
-    try:
-        os.killpg(group, 0)
-    except ProcessLookupError:
-        return False
-    return True
 
 
 @pytest.mark.parametrize("damage", ["no pixels", "cut pixels", "cut json", "no json"])

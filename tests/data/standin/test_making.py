@@ -2,9 +2,11 @@
 
 import logging
 import os
+import signal
 import socket
 import subprocess
 import sys
+import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -19,6 +21,7 @@ from flvlp.data.phantom.source import PhantomSource
 from flvlp.data.phantom.standin import WRITERS, make_standin, standin_folder
 from flvlp.data.readers.config import CheXpertConfig, PublishedConfig
 from flvlp.data.studies import Study
+from tests.processes import group_lives
 
 Configure = Callable[..., PublishedConfig]
 
@@ -170,3 +173,28 @@ def test_every_published_data_set_has_a_stand_in() -> None:
 
     published = {name for name, config in DATASET_CONFIGS.items() if issubclass(config, PublishedConfig)}
     assert set(standin.WRITERS) == published
+
+
+MAKING = """
+import sys
+from flvlp.data.phantom.source import PhantomSource
+from flvlp.data.readers.config import PhantomConfig
+if __name__ == "__main__":
+    PhantomSource(PhantomConfig(name="phantom", root=sys.argv[1], studies=2000, size=64, workers=2))
+"""
+
+
+def test_workers_that_make_phantoms_end_with_a_killed_parent(tmp_path: Path) -> None:
+    script = tmp_path / "make.py"
+    script.write_text(MAKING)
+    process = subprocess.Popen([sys.executable, str(script), str(tmp_path / "made")], start_new_session=True)
+    deadline = time.monotonic() + 60
+    while not list((tmp_path / "made").glob(".*/*.npy")) and time.monotonic() < deadline:
+        time.sleep(0.05)
+    time.sleep(2)  # for the workers to start
+    process.kill()
+    assert process.wait() == -signal.SIGKILL, "it was finished before"
+    deadline = time.monotonic() + 20
+    while group_lives(process.pid) and time.monotonic() < deadline:
+        time.sleep(0.1)
+    assert not group_lives(process.pid), "workers outlive their parent"

@@ -4,16 +4,14 @@ import fcntl
 import json
 import logging
 import math
-import os
 import secrets
 import shutil
-import threading
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ProcessPoolExecutor
 from concurrent.futures.process import BrokenProcessPool
 from contextlib import contextmanager
 from dataclasses import dataclass
-from multiprocessing import connection, get_context, parent_process
+from multiprocessing import get_context
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -22,6 +20,7 @@ from tqdm import tqdm
 from flvlp.data.cache.parts import PartTask, finished, joined, make_part, remove_superseded
 from flvlp.data.cache.reading import INDEX, SETTINGS, Entries, save_index
 from flvlp.data.images import ImageReadError, image_size
+from flvlp.data.processes import end_with_parent
 from flvlp.data.scaling import scaled_size
 
 log = logging.getLogger(__name__)
@@ -163,7 +162,7 @@ def _run(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) ->
         yield from map(work, tasks)
         return
     count, context = min(workers, len(tasks)), get_context("spawn")
-    with ProcessPoolExecutor(count, mp_context=context, initializer=_end_with_parent) as pool:
+    with ProcessPoolExecutor(count, mp_context=context, initializer=end_with_parent) as pool:
         try:
             yield from pool.map(work, tasks)
         except BrokenProcessPool as error:
@@ -173,15 +172,3 @@ def _run(work: Callable[[Task], Result], tasks: Sequence[Task], workers: int) ->
             ) from error
         finally:
             pool.shutdown(cancel_futures=True)
-
-
-def _end_with_parent() -> None:
-    """Ends a worker whose parent was killed; it would wait for work for ever."""
-    parent = parent_process()
-    assert parent is not None
-
-    def watch() -> None:
-        connection.wait([parent.sentinel])
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()

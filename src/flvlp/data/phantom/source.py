@@ -17,6 +17,7 @@ from flvlp.data.phantom.findings import FINDING_NAMES, Finding
 from flvlp.data.phantom.making import MadePhantom, PhantomPlan, chunks, label_matrix, make_chunk, plan_studies
 from flvlp.data.phantom.making_once import make_once
 from flvlp.data.phantom.rendering import Box
+from flvlp.data.processes import end_with_parent
 from flvlp.data.readers.config import PhantomConfig
 from flvlp.data.reports import compose_report, split_sections
 from flvlp.data.splits.patients import split_by_patient
@@ -195,6 +196,6 @@ def _make_all(plans: list[PhantomPlan], config: PhantomConfig) -> Iterator[MadeP
         for task in tasks:
             yield from make_chunk(task)
         return
-    with ProcessPoolExecutor(workers, mp_context=get_context("spawn")) as pool:
+    with ProcessPoolExecutor(workers, mp_context=get_context("spawn"), initializer=end_with_parent) as pool:
         for made in pool.map(make_chunk, tasks):
             yield from made

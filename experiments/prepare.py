@@ -19,7 +19,7 @@ import hydra
 from omegaconf import DictConfig
 
 from flvlp.data.config import check_choice
-from flvlp.data.readers.config import DatasetConfig, FilesConfig, PublishedConfig
+from flvlp.data.readers.base_config import DatasetConfig, FilesConfig, PublishedConfig
 from support.entry import typed
 
 if TYPE_CHECKING:

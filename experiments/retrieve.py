@@ -33,7 +33,7 @@ if TYPE_CHECKING:
 
     from torch import Tensor
 
-    from flvlp.data.readers.config import DatasetConfig
+    from flvlp.data.readers.base_config import DatasetConfig
     from flvlp.data.studies import StudySource
     from flvlp.types import Batch
     from support.retrieved import Judged

@@ -14,7 +14,8 @@ from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
 
-from flvlp.data.readers.config import DATASET_CONFIGS, DatasetConfig
+from flvlp.data.readers.base_config import DatasetConfig
+from flvlp.data.readers.config import DATASET_CONFIGS
 
 log = logging.getLogger(__name__)
 

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from flvlp.data.config import ImageConfig
-from flvlp.data.readers.config import DatasetConfig, FilesConfig
+from flvlp.data.readers.base_config import DatasetConfig, FilesConfig
 from flvlp.models.config import TextEncoderConfig
 
 if TYPE_CHECKING:

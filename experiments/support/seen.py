@@ -9,7 +9,7 @@ import numpy as np
 
 if TYPE_CHECKING:
     from flvlp.baselines import GivenEncoders
-    from flvlp.data.readers.config import DatasetConfig
+    from flvlp.data.readers.base_config import DatasetConfig
     from flvlp.data.studies import StudySource
 
 log = logging.getLogger(__name__)
@@ -87,7 +87,8 @@ def _hashes(config: "DatasetConfig", source: "StudySource") -> np.ndarray:
     different people by the same name, so there it is the frontal picture, by its path under the root.
     """
     from flvlp.data.dataset import stable_hash
-    from flvlp.data.readers.config import PHANTOM_ROOT, PairsConfig, PhantomConfig, PublishedConfig
+    from flvlp.data.readers.base_config import PHANTOM_ROOT, PublishedConfig
+    from flvlp.data.readers.config import PairsConfig, PhantomConfig
 
     if isinstance(config, PairsConfig):
         paths, root = source.listing.frontal_paths, source.root  # type: ignore[attr-defined]

@@ -12,7 +12,7 @@ import torch
 from PIL import Image
 
 from explain import Args, GroundingConfig, is_study
-from flvlp.data.readers.config import DatasetConfig
+from flvlp.data.readers.base_config import DatasetConfig
 from flvlp.models.encoders import ViewEncoders
 from flvlp.types import ImageFeatures
 from tests.conftest import PHANTOMS

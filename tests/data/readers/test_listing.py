@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from PIL import Image
 
-from flvlp.data.readers.config import FilesConfig
+from flvlp.data.readers.base_config import FilesConfig
 from flvlp.data.readers.listing import Listing, Record, list_studies
 from flvlp.data.readers.tree import Tree
 from tests.data.readers.chexpert_folder import CheXpertFolder

@@ -5,7 +5,8 @@ from pathlib import Path
 import pytest
 
 from flvlp.data.phantom.source import PhantomSource
-from flvlp.data.readers.config import DATASET_CONFIGS, DatasetConfig, PhantomConfig
+from flvlp.data.readers.base_config import DatasetConfig
+from flvlp.data.readers.config import DATASET_CONFIGS, PhantomConfig
 from flvlp.data.splits.making import Split, make_split
 from flvlp.data.splits.patients import PARTS
 from flvlp.data.splits.registry import rule_of

@@ -7,8 +7,9 @@ import pytest
 
 from flvlp.data.phantom.source import PhantomSource
 from flvlp.data.phantom.standin import make_standin
+from flvlp.data.readers.base_config import PublishedConfig
 from flvlp.data.readers.build import build_source
-from flvlp.data.readers.config import DATASET_CONFIGS, PhantomConfig, PublishedConfig
+from flvlp.data.readers.config import DATASET_CONFIGS, PhantomConfig
 from flvlp.data.studies import StudySource
 
 STUDIES, SIZE, SEED = 48, 64, 1

@@ -19,7 +19,8 @@ from flvlp.data.phantom.layouts.parts import one_of_each_patient, parts_of
 from flvlp.data.phantom.making import plan_studies
 from flvlp.data.phantom.source import PhantomSource
 from flvlp.data.phantom.standin import WRITERS, make_standin, standin_folder
-from flvlp.data.readers.config import CheXpertConfig, PublishedConfig
+from flvlp.data.readers.base_config import PublishedConfig
+from flvlp.data.readers.config import CheXpertConfig
 from flvlp.data.studies import Study
 from tests.processes import group_lives
 

@@ -10,8 +10,8 @@ import numpy as np
 import pytest
 
 from flvlp.data.phantom.standin import make_standin
+from flvlp.data.readers.base_config import PublishedConfig
 from flvlp.data.readers.build import READERS, build_source
-from flvlp.data.readers.config import PublishedConfig
 from flvlp.data.readers.files import FileSource
 from flvlp.data.readers.tree import PICTURE_SUFFIXES
 from flvlp.data.summary import ALWAYS, count_parts, table_of

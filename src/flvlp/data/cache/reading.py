@@ -24,7 +24,7 @@ from typing import Any
 import numpy as np
 
 from flvlp.data.images import ImageReadError
-from flvlp.data.readers.config import FilesConfig
+from flvlp.data.readers.base_config import FilesConfig
 from flvlp.data.readers.files import FileSource
 
 log = logging.getLogger(__name__)

@@ -10,7 +10,8 @@ from flvlp.data.phantom.layouts import chexpert, covidx, iu_xray, mimic_cxr, ms_
 from flvlp.data.phantom.making_once import make_once
 from flvlp.data.phantom.source import PhantomSource, code_hash
 from flvlp.data.readers import rle
-from flvlp.data.readers.config import PhantomConfig, PublishedConfig
+from flvlp.data.readers.base_config import PublishedConfig
+from flvlp.data.readers.config import PhantomConfig
 from flvlp.data.splits import patients
 
 log = logging.getLogger(__name__)

@@ -7,7 +7,8 @@ from typing import Any
 from flvlp.data.phantom.source import PhantomSource
 from flvlp.data.phantom.standin import make_standin
 from flvlp.data.readers import chexpert, covidx, iu_xray, mimic_cxr, ms_cxr, nih14, object_cxr, rsna, siim
-from flvlp.data.readers.config import PHANTOM_ROOT, DatasetConfig, PairsConfig, PhantomConfig, PublishedConfig
+from flvlp.data.readers.base_config import PHANTOM_ROOT, DatasetConfig, PublishedConfig
+from flvlp.data.readers.config import PairsConfig, PhantomConfig
 from flvlp.data.readers.files import FileSource
 from flvlp.data.readers.layout import Expected
 from flvlp.data.readers.pairs import read_pairs

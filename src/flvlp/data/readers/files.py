@@ -7,7 +7,7 @@ from pathlib import Path
 import numpy as np
 
 from flvlp.data.images import ImageReadError, read_image
-from flvlp.data.readers.config import PublishedConfig
+from flvlp.data.readers.base_config import PublishedConfig
 from flvlp.data.readers.listing import Listing, Record
 from flvlp.data.readers.privacy import without_details
 from flvlp.data.readers.tables import hides_ids, shown

@@ -7,7 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
-from flvlp.data.readers.config import FilesConfig
+from flvlp.data.readers.base_config import FilesConfig
 from flvlp.data.readers.tables import hides_ids, listed
 from flvlp.data.readers.tree import Tree, leaves_root
 from flvlp.data.studies import Study

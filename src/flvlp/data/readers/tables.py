@@ -14,7 +14,7 @@ import numpy as np
 import pandas as pd
 from pandas.errors import EmptyDataError, ParserError, ParserWarning
 
-from flvlp.data.readers.config import DatasetConfig
+from flvlp.data.readers.base_config import DatasetConfig
 
 _OFFENDERS_SHOWN = 5
 _LONGEST_SHOWN = 200

@@ -10,7 +10,7 @@ python experiments/classify.py -m label_fraction=0.01,0.1,1.0 seed=0,1,2
 
 import logging
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from flvlp.data.config import AugmentConfig, check_choice
 from flvlp.engine.config import FitConfig
-from flvlp.models.config import HeadConfig
+from flvlp.models.config import NONE, HeadConfig
 from support.curves import show_curves
 from support.downstream import CommonArgs, Job, open_job
 from support.entry import CONF, run_folder, run_main, typed
@@ -80,6 +80,8 @@ def classify(args: Args, folder: Path, config_yaml: str) -> float:
 
     job = open_job("classify", args, folder, config_yaml, long_side=lambda given: given.image.resize, texts=texts)
     labels = job.labels("classification")
+    has_lateral = job.given.views.config.lateral.backbone != NONE and any(one.has_lateral for one in job.source.studies)
+    args = replace(args, task=replace(args.task, head=args.task.head.settled(has_lateral)))
     job.keep_view(args.task.head.view)
     collate = CollateLabels(job.given.image.crop, len(labels.names))
     loaders = job.loaders(collate, args.task.fit.batch_size, args.task.fit.num_workers)

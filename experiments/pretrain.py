@@ -29,7 +29,7 @@ from support.entry import CONF, is_sweep, remove_if_empty, resumed_config, run_f
 from support.inputs import check_same_data, find_tokenizer, name_of, read_source, write_fingerprint
 from support.jobs import run_job
 from support.seen import write_seen
-from support.sweeps import Done, attempt
+from support.sweeps import Done, attempt, refuse_preset_of_sweep
 
 if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a misspelt key must not wait for them
     from flvlp.data.loaders import Loaders
@@ -73,6 +73,7 @@ def main(cfg: DictConfig) -> float:
 
 def run(cfg: DictConfig) -> Done:
     """Finds the run folder, and runs the job in it."""
+    refuse_preset_of_sweep()
     made = run_folder()
     try:
         folder = made
@@ -103,7 +104,7 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
     device = distributed.start()
     folder = distributed.broadcast_object(folder)
     seed_everything(args.seed, args.deterministic)
-    if args.resume is None and (folder / "checkpoints").exists():
+    if args.resume is None and any((folder / "checkpoints").glob("step_*.pt")):
         raise ValueError(f"hydra.run.dir: {folder} already holds a run; set resume={folder}, or take another folder")
 
     # ---- data ----

@@ -1,6 +1,7 @@
 """Tasks on the encoders of a pre-training (`then`), each in a process and a folder of its own."""
 
 import hashlib
+import importlib
 import json
 import logging
 import os
@@ -11,6 +12,14 @@ from collections import deque
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import Any
+
+from hydra.core.global_hydra import GlobalHydra
+from hydra.errors import HydraException
+from hydra.types import RunMode
+from omegaconf import OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+
+from support.entry import typed
 
 log = logging.getLogger(__name__)
 
@@ -37,6 +46,21 @@ def check_then(then: Then) -> None:
             )
         if Path(name).name != name:
             raise ValueError(f"then: {name!r} is no name of a folder; leave out slashes")
+
+
+def check_overrides(then: Then) -> None:
+    """Composes each task, so that a misspelt key does not wait for the end of the pre-training.
+
+    Raises:
+        ValueError: with the name of the task, and what is wrong.
+    """
+    for name, (entry, *overrides) in then.items():
+        try:
+            cfg = GlobalHydra.instance().config_loader().load_configuration(entry, overrides, RunMode.RUN)
+            cfg = OmegaConf.masked_copy(cfg, [str(key) for key in cfg if key != "hydra"])
+            typed(importlib.import_module(entry).Args, cfg)
+        except (HydraException, OmegaConfBaseException, ValueError) as error:
+            raise ValueError(f"then.{name}: {str(error).strip().partition(chr(10))[0]}; mend its overrides") from error
 
 
 def pending(then: Then, folder: Path) -> list[str]:

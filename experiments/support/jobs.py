@@ -1,5 +1,6 @@
 """One job of pre-training with its tasks: skipped where it is finished, resumed where a sweep was interrupted."""
 
+import gc
 import json
 import logging
 import math
@@ -9,10 +10,10 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
-from support.chain import pending, run_chain
+from support.chain import check_overrides, pending, run_chain
 from support.entry import is_sweep
 from support.locks import take_lock
-from support.sweeps import FINISHED_FILE, Done, check_same_configuration
+from support.sweeps import FAILED_FILE, FINISHED_FILE, Done, FolderTakenError, check_same_configuration
 from support.workers import Job, start_by_rank
 
 log = logging.getLogger(__name__)
@@ -28,9 +29,11 @@ def run_job(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
         cfg: what `args` was made of; changed with it.
 
     Raises:
-        ValueError: the folder of a sweep's job holds another configuration.
-        RuntimeError: another process is at work in it, or a task broke.
+        FolderTakenError: the folder of a sweep's job holds another configuration, or another process is at work in it.
+        ValueError: a task of `args.then` cannot be composed.
+        RuntimeError: a task broke.
     """
+    check_overrides(args.then or {})
     if not is_sweep() or args.resume is not None:
         return _run(pretrain, args, folder, cfg)
     check_same_configuration(folder, cfg)
@@ -45,7 +48,7 @@ def run_job(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
         return _run(pretrain, args, folder, cfg)
     lock = take_lock(folder / ".lock")
     if lock is None:
-        raise RuntimeError(f"hydra.sweep.dir: another process is at work in {folder}; wait for it, or stop it")
+        raise FolderTakenError(f"hydra.sweep.dir: another process is at work in {folder}; wait for it, or stop it")
     with lock:
         return _run(pretrain, args, folder, cfg)
 
@@ -53,15 +56,26 @@ def run_job(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
 def _run(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
     """Runs the job. Of several ranks and hosts, the one with rank 0 goes on to the tasks."""
     started = time.monotonic()
+    (folder / FAILED_FILE).unlink(missing_ok=True)
     if args.resume is not None:
         (folder / FINISHED_FILE).unlink(missing_ok=True)
     figures = start_by_rank(pretrain, args, folder, OmegaConf.to_yaml(cfg))
     value = next(iter(figures.values()))
     if 0 in figures:
+        release_device()
         run_chain(args.then or {}, folder, args.seed)
         done = {"seconds": round(time.monotonic() - started, 1), "value": None if math.isnan(value) else value}
         (folder / FINISHED_FILE).write_text(json.dumps(done | {"metric": args.engine.best_metric}) + "\n")
     return Done(value)
+
+
+def release_device() -> None:
+    """Gives back what this process keeps of its device's memory, so that the tasks find room."""
+    import torch
+
+    gc.collect()
+    if torch.cuda.is_available():
+        torch.cuda.empty_cache()
 
 
 def _number(value: float | None) -> float:

@@ -31,6 +31,8 @@ JOB = (
     "engine.log_every=1",
     "engine.precision=fp32",
     "engine.log_pictures=0",
+    "engine.figures_every=0",
+    "engine.projector=0",
 )
 
 

@@ -1,7 +1,10 @@
 """A sweep goes on past a broken job, and where it was stopped; it touches nothing that is finished."""
 
+import contextlib
 import json
+import os
 import shutil
+import socket
 import subprocess
 import sys
 from collections.abc import Callable
@@ -10,11 +13,13 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
+from hydra.core.hydra_config import HydraConfig
 from omegaconf import OmegaConf
 
 from flvlp.engine import train
 from support.locks import take_lock
-from support.sweeps import Summary, check_same_configuration
+from support.sweeps import Summary, check_same_configuration, refuse_preset_of_sweep, stop_if_orphaned
 from tests.conftest import ROOT
 from tests.experiments.sweeping import Ended, start_sweep
 from tests.experiments.test_resume import differences, last_checkpoint
@@ -94,11 +99,12 @@ def test_a_task_runs_on_the_best_encoders_of_its_job(swept: Swept) -> None:
 
 def test_a_folder_of_another_configuration_is_refused(swept: Swept, phantom_root: Path, tmp_path: Path) -> None:
     shutil.copytree(swept.folder / "0", tmp_path / "0")
+    before = files_of(tmp_path / "0")
     ended = start_sweep(phantom_root, tmp_path, "engine.lr=0.25")
     assert ended.status == 1
-    told = (tmp_path / "0" / "failed.txt").read_text()
+    told = ended.said
     assert "engine.lr=0.25 (there 0.0005)" in told and "choose another hydra.sweep.dir" in told
-    assert (tmp_path / "0" / "finished.json").is_file(), "what is there must stay"
+    assert files_of(tmp_path / "0") == before, "what is there must stay as it is"
 
 
 @pytest.mark.parametrize(
@@ -167,17 +173,58 @@ def test_two_starts_do_not_work_in_one_folder(phantom_root: Path, tmp_path: Path
         ended = start_sweep(phantom_root, tmp_path)
         other.communicate("\n")
     assert ended.status == 1 and "another process is at work in" in ended.said
+    assert not (tmp_path / "0" / "failed.txt").exists(), "the job of the other process has not failed"
     assert take_lock(tmp_path / "0" / ".lock") is not None, "the lock must end with its process"
 
 
-def test_a_job_that_ended_without_a_word_counts_as_broken(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+def test_a_job_that_ended_without_a_word_counts_as_broken(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture, monkeypatch: pytest.MonkeyPatch
+) -> None:
     summary = Summary()
     summary.folder = tmp_path
-    (tmp_path / ".jobs").mkdir()
+    monkeypatch.setenv("FLVLP_SWEEP_START", "host-1")
+    (tmp_path / ".jobs" / "host-1").mkdir(parents=True)
     job = {"status": "running", "folder": str(tmp_path / "full" / "seed_0"), "value": None, "told": ""}
-    (tmp_path / ".jobs" / "0.json").write_text(json.dumps(job))
+    (tmp_path / ".jobs" / "host-1" / "0.json").write_text(json.dumps(job))
     with caplog.at_level("INFO"):
         assert summary.show() == 1
         assert summary.show() == 1
     (said,) = (record.getMessage() for record in caplog.records)
     assert "0 finished, 0 skipped, 1 broken" in said and "full/seed_0" in said and "without a word" in said
+
+
+def test_a_worker_stops_when_its_sweep_is_gone(monkeypatch: pytest.MonkeyPatch) -> None:
+    with subprocess.Popen([sys.executable, "-c", ""]) as gone:
+        gone.wait()
+    monkeypatch.setenv("FLVLP_SWEEP_START", f"{socket.gethostname()}-{gone.pid}")
+    with pytest.raises(SystemExit, match="is gone"):
+        stop_if_orphaned()
+    monkeypatch.setenv("FLVLP_SWEEP_START", f"{socket.gethostname()}-{os.getpid()}")
+    stop_if_orphaned()
+    monkeypatch.setenv("FLVLP_SWEEP_START", f"another-host-{gone.pid}")
+    stop_if_orphaned()
+
+
+@pytest.mark.parametrize(("line", "told"), [("nosuchkey=3", "nosuchkey"), ("task.chunk=many", "task.chunk")])
+def test_a_task_that_cannot_be_composed_breaks_the_job_before_it_trains(
+    phantom_root: Path, tmp_path: Path, line: str, told: str
+) -> None:
+    ended = start_sweep(phantom_root, tmp_path, f"then={{typo: [retrieve, '{line}']}}")
+    assert ended.status == 1 and "then.typo" in ended.said and told in ended.said
+    assert not (tmp_path / "0" / "checkpoints").exists(), "it trained"
+
+
+def test_a_job_killed_in_its_first_checkpoint_starts_again(phantom_root: Path, tmp_path: Path) -> None:
+    (tmp_path / "0" / "checkpoints").mkdir(parents=True)
+    (tmp_path / "0" / "checkpoints" / ".step_00000000.pt.tmp").touch()
+    ended = start_sweep(phantom_root, tmp_path, "engine.max_steps=1")
+    assert ended.status == 0, ended.said[-2000:]
+
+
+def test_the_preset_of_a_sweep_wants_a_sweep(monkeypatch: pytest.MonkeyPatch) -> None:
+    for overrides, is_refused in (["experiment=ablation_terms"], True), (["experiment=short_job"], False):
+        with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+            cfg = compose("pretrain", overrides=overrides, return_hydra_config=True)
+        monkeypatch.setattr(HydraConfig.instance(), "cfg", cfg)
+        with pytest.raises(ValueError, match="add -m") if is_refused else contextlib.nullcontext():
+            refuse_preset_of_sweep()

@@ -1,6 +1,6 @@
 """Knobs of the model. Imports nothing heavy, so that a misspelt key answers at once."""
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any
 
 ADAPTERS = ("linear", "mlp")
@@ -168,7 +168,7 @@ class HeadsConfig:
             raise ValueError(f"heads.aggregate_percent: must lie in [1, 100], got {self.aggregate_percent}")
 
 
-VIEWS = ("frontal", "lateral", "both", "fused")
+VIEWS = ("auto", "frontal", "lateral", "both", "fused")
 FEATURES = ("trunk", "projected")
 HEAD_NORMS = ("none", "layer", "standardise")
 
@@ -179,7 +179,8 @@ class HeadConfig:
 
     Attributes:
         view: `frontal`, `lateral` (studies without one are left out), `both` (the features of both views side by side),
-            or `fused` (the one feature that pre-training fused from both; linear probe only).
+            `fused` (the one feature that pre-training fused from both; linear probe only), or `auto`: both where
+            encoders and data have a lateral, else frontal.
         features: `trunk` (before the projection to the joint space) or `projected`; fine-tuning takes the trunk's.
         norm: of the features: `none`, `layer` (LayerNorm), or `standardise` (by mean and deviation over the training
             part; linear probe only).
@@ -211,3 +212,7 @@ class HeadConfig:
         for key in ("encoder_lr_scale", "layer_decay"):
             if not 0 < getattr(self, key) <= 1:
                 raise ValueError(f"task.head.{key}: must lie in (0, 1], got {getattr(self, key)}")
+
+    def settled(self, has_lateral: bool) -> "HeadConfig":
+        """Returns the head with `auto` replaced, for encoders and data that have a lateral or not."""
+        return replace(self, view="both" if has_lateral else "frontal") if self.view == "auto" else self

@@ -189,7 +189,7 @@ def _in_order(name: str) -> list[tuple[int, str]]:
 
 def _read(folder: Path) -> PretrainRun | TaskRun | Problem | None:
     """Returns a run, or why it is none that can be counted; None for a folder of something else."""
-    if (folder / FAILED).exists():
+    if _is_broken(folder):
         lines = (folder / FAILED).read_text().strip().splitlines() or ["no reason given"]
         return Problem(folder, "broken", lines[-1].replace(f"{Path.cwd()}/", ""))
     config = read_config(folder / CONFIG)
@@ -206,6 +206,14 @@ def _read(folder: Path) -> PretrainRun | TaskRun | Problem | None:
     weights = folder / "encoders" / "encoders.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
     return PretrainRun(folder, config, records, _starts(folder), _seconds(folder), digest)
+
+
+def _is_broken(folder: Path) -> bool:
+    """Returns whether a run broke, and did not end when it was started again."""
+    failed, finished = folder / FAILED, folder / FINISHED
+    if not failed.exists():
+        return False
+    return not finished.exists() or finished.stat().st_mtime_ns < failed.stat().st_mtime_ns
 
 
 def _records(path: Path) -> Iterator[dict[str, Any]]:

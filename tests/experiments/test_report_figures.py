@@ -139,3 +139,19 @@ def test_a_name_is_escaped_in_latex_and_keeps_its_column_in_markdown(tmp_path: P
     assert r"50\_\% \& a|b & " in latex(*content)
     line = next(line for line in markdown(*content).splitlines() if line.startswith("| 50_%"))
     assert line.count("|") == len(report.columns) + 2, line
+
+
+@pytest.mark.parametrize(
+    "figure",
+    [
+        "chance_r1",
+        "frontal/chance_p",
+        "macro_chance_pointing",
+        "chance_cnr/Edema",
+        "phrases/frontal",
+        "negatives_left_empty",
+    ],
+)
+def test_a_count_and_what_chance_gives_are_neither_better_nor_worse(figure: str) -> None:
+    assert Column("explain", figure).better == 0
+    assert Column("explain", "pointing/Edema").better == 1

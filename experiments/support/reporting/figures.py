@@ -14,12 +14,13 @@ SHOWN_OF_VALIDATION = ("retrieval/fused/r1", "retrieval/frontal/r1", "mlm_gap", 
 # Names, or parts of names between slashes, of figures that are better the lower they are ...
 LOWER = ("itc", "mlm", "view_alignment", "prototype", "total", "median_rank", "mean_rank", "seconds")
 LOWER_ENDS = ("_shuffled", "_loss", "_rank")
-# ... and of those that are neither: counts, thresholds, what chance gives, what tells of collapse.
+# ... and of those that are neither: counts, thresholds, what tells of collapse, and what chance gives.
 NEITHER = (
     *("images", "pool", "boxes", "predictions", "queries", "studies", "classes_averaged", "classes_with_threshold"),
     *("positives", "known", "threshold", "perplexity", "nearest_perplexity", "purity_by_chance", "images_in_rsna_map"),
-    *("chance_p", "chance_r1", "chance_r5", "chance_r10"),
+    *("phrases", "negatives_left_empty"),
 )
+CHANCE = "chance_"
 NO_COLUMN = ("_low", "_high")  # the ends of an interval
 
 
@@ -44,7 +45,7 @@ class Column:
     def better(self) -> int:
         """1 where higher is better, -1 where lower is, 0 where it is neither."""
         parts = self.figure.split("/")
-        if set(parts) & set(NEITHER):
+        if set(parts) & set(NEITHER) or CHANCE in self.figure:
             return 0
         return -1 if parts[-1] in LOWER or parts[-1].endswith(LOWER_ENDS) else 1
 

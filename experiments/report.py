@@ -15,7 +15,7 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from support.entry import run_folder
+from support.entry import remove_if_empty, run_folder
 from support.reporting.commands import Composer
 from support.reporting.content import Report, list_problems
 from support.reporting.differences import make_cells
@@ -60,8 +60,12 @@ class Args:
 @hydra.main(version_base="1.3", config_path="../conf", config_name="report")
 def main(cfg: DictConfig) -> None:
     """Composes the configuration and writes the report."""
-    args: Args = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Args), cfg))  # type: ignore[assignment]
-    write_report(args, run_folder(), OmegaConf.to_yaml(cfg))
+    folder = run_folder()
+    try:
+        args: Args = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Args), cfg))  # type: ignore[assignment]
+        write_report(args, folder, OmegaConf.to_yaml(cfg))
+    finally:
+        remove_if_empty(folder)
 
 
 def write_report(args: Args, folder: Path, config_yaml: str) -> Report:

@@ -158,3 +158,11 @@ def test_a_misspelt_key_is_refused_with_its_name() -> None:
     command = [sys.executable, str(EXPERIMENTS / "report.py"), "baselin=full"]
     done = subprocess.run(command, capture_output=True, text=True, check=False)
     assert done.returncode == 1 and "baselin" in done.stderr, done.stderr[-500:]
+
+
+@pytest.mark.parametrize("override", ["runs=[{}/nowhere]", "draws=0"])
+def test_a_report_that_cannot_be_made_leaves_no_folder_behind(tmp_path: Path, override: str) -> None:
+    command = [sys.executable, str(EXPERIMENTS / "report.py"), override.format(tmp_path)]
+    folder = tmp_path / "report" / "now"
+    done = subprocess.run([*command, f"hydra.run.dir={folder}"], capture_output=True, text=True, check=False)
+    assert done.returncode == 1 and not folder.exists(), done.stderr[-500:]

@@ -3,7 +3,7 @@
 import os
 from pathlib import Path
 
-from tests.experiments.made_runs import make, pretrain
+from tests.experiments.made_runs import make, pretrain, scores_of, zeroshot
 
 
 def test_a_run_that_finished_after_it_broke_is_counted(tmp_path: Path) -> None:
@@ -15,3 +15,17 @@ def test_a_run_that_finished_after_it_broke_is_counted(tmp_path: Path) -> None:
     report = make(tmp_path)
     assert sorted(name for row in report.rows for name in row.name.split(" = ")) == ["again", "at_once"]
     assert [(Path(one.where).name, one.state) for one in report.problems if one.folder] == [("broke", "broken")]
+
+
+def test_what_is_left_out_names_the_run_that_counts_by_its_path(tmp_path: Path) -> None:
+    for sweep in "ab":
+        folder = pretrain(tmp_path / sweep / "full" / "seed_1", name="full", seed=1)
+        zeroshot(folder / "tasks" / "zeroshot", scores_of(1, 0), seed=1)
+    zeroshot(tmp_path / "b" / "full" / "seed_1" / "tasks" / "again", scores_of(1, 0), seed=1)
+    zeroshot(tmp_path / "b" / "full" / "seed_1" / "tasks" / "other", scores_of(1, 0), seed=2)
+    reasons = {one.where: (one.state, one.reason) for one in make(tmp_path).problems}
+    assert reasons == {
+        "a/full/seed_1": ("left out", "same configuration and seed as b/full/seed_1"),
+        "seed_1/tasks/other": ("left out", "same task and encoders but for its seed as seed_1/tasks/zeroshot"),
+        "seed_1/tasks/again": ("left out", "same task and encoders as seed_1/tasks/zeroshot"),
+    }

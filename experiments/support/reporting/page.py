@@ -20,7 +20,7 @@ from support.reporting.samples import choose_samples
 from support.reporting.tables import change_texts, difference_text, mean_text, notes, task_groups
 
 NAME = "report.html"
-WORDS = {"broken": "broken, not counted. ", "unfinished": "not finished, not counted: ", "left out": "not counted: "}
+WORDS = {"broken": "broken, not counted. ", "unfinished": "not finished, not counted: ", "left out": "left out: "}
 
 
 def write_page(report: Report, plots: Sequence[Plot], folder: Path, *, composer: Composer, pictures: int) -> None:

@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import Any
 
 from support.reporting.configs import GROUPS, Flat, brief, differences, frozen, most_common, moving, usual
-from support.reporting.runs import Found, PretrainRun, Problem, TaskRun
+from support.reporting.runs import Found, PretrainRun, Problem, TaskRun, local
 
 TASK_GROUPS = ("task", "dataset", "prompts", "label_fraction")
 LONGEST_NAME = 60
@@ -79,7 +79,7 @@ def make_rows(found: Found) -> tuple[list[Row], list[Problem]]:
         if run.seed in row.members:
             other = row.members[run.seed].run
             assert other is not None, "only pre-training runs are there yet"
-            problems.append(Problem(run.folder, "left out", f"same configuration and seed as {other.folder.name}"))
+            problems.append(Problem(run.folder, "left out", f"same configuration and seed as {local(other.folder)}"))
             continue
         names.setdefault(key, []).append(run.name)
         row.members[run.seed] = Member(run.seed, run)
@@ -90,8 +90,7 @@ def make_rows(found: Found) -> tuple[list[Row], list[Problem]]:
         if setting:
             config |= {"task": setting}
         row = rows.setdefault(frozen(config), Row("", config, {}))
-        seed = int(task.config.get("seed", 0))
-        member = row.members.setdefault(seed, Member(seed))
+        member = row.members.setdefault(task.seed, Member(task.seed))
         problems += _add_tasks(member, [task], {task.folder: (base, "")})
     for key, row in rows.items():
         row.name = _given_name(names.get(key, ()))
@@ -107,7 +106,9 @@ def _add_tasks(member: Member, tasks: Sequence[TaskRun], of_tasks: Mapping[Path,
     for task in sorted(tasks, key=_started, reverse=True):
         name = " ".join(filter(None, of_tasks[task.folder]))
         if name in member.tasks:
-            reason = f"same encoders and task as {member.tasks[name].folder.name}"
+            other = member.tasks[name]
+            but = "" if task.seed == other.seed else " but for its seed"
+            reason = f"same task and encoders{but} as {local(other.folder)}"
             problems.append(Problem(task.folder, "left out", reason))
         else:
             member.tasks[name] = task

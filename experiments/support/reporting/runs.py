@@ -1,9 +1,7 @@
 """Run folders as they lie on disk: which are there, what they measured, and which of them cannot be counted."""
 
-import glob
 import hashlib
 import json
-import os
 import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
@@ -11,10 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from support.reporting.configs import Flat, read_config
+from support.reporting.folders import CONFIG, FAILED, folders_below
 
-CONFIG, RESULT, METRICS, FINISHED, FAILED = "config.yaml", "result.json", "metrics.jsonl", "finished.json", "failed.txt"
+RESULT, METRICS, FINISHED = "result.json", "metrics.jsonl", "finished.json"
 SEED_FOLDER = re.compile(r"seed_(\d+)")
-NO_RUN_INSIDE = {"encoders", "encoders_last", "checkpoints", "tokenizer", "overlays", "boxes"}
 _FINISHED_AT = re.compile(r"finished at step (\d+)")
 
 
@@ -33,6 +31,11 @@ class TaskRun:
     config: Flat
     result: dict[str, Any]
     starts: list[dict[str, Any]]
+
+    @property
+    def seed(self) -> int:
+        """The seed of the run."""
+        return int(self.config.get("seed", 0))
 
     @property
     def figures(self) -> dict[str, float]:
@@ -133,7 +136,7 @@ def find_runs(wanted: Sequence[str]) -> Found:
         FileNotFoundError: a folder that is not there, or no run below any of them.
     """
     pretraining, loose, problems = list[PretrainRun](), list[TaskRun](), list[Problem]()
-    for folder in _folders(wanted):
+    for folder in folders_below(wanted):
         if any(problem.folder and folder.is_relative_to(problem.folder) for problem in problems):
             continue  # what lies below a run that is not counted is not counted either
         found = _read(folder)
@@ -162,29 +165,6 @@ def local(folder: Path) -> str:
     """Returns a folder relative to the working directory, or its last names where it lies elsewhere."""
     here = Path.cwd()
     return str(folder.relative_to(here)) if folder.is_relative_to(here) else str(Path(*folder.parts[-3:]))
-
-
-def _folders(wanted: Sequence[str]) -> Iterator[Path]:
-    """Yields every folder that may be a run, each once, in the order of their names."""
-    seen = set[Path]()
-    for pattern in wanted:
-        starts = sorted(glob.glob(pattern)) if glob.has_magic(pattern) else [pattern]  # noqa: PTH207 (may be absolute)
-        places = [Path(start) for start in starts]
-        missing = [pattern] * (not places) + [str(place) for place in places if not place.is_dir()]
-        if missing:
-            raise FileNotFoundError(f"runs: no such folder: {', '.join(missing)}; give folders of runs or of sweeps")
-        for place in places:
-            for path, below, files in os.walk(place.resolve()):  # does not follow `latest`
-                below[:] = sorted(set(below) - NO_RUN_INSIDE, key=_in_order)
-                folder = Path(path)
-                if folder not in seen and {CONFIG, FAILED} & set(files):
-                    seen.add(folder)
-                    yield folder
-
-
-def _in_order(name: str) -> list[tuple[int, str]]:
-    """Returns a key that sorts seed_2 before seed_10."""
-    return [(int(part), "") if part.isdigit() else (0, part) for part in re.split(r"(\d+)", name)]
 
 
 def _read(folder: Path) -> PretrainRun | TaskRun | Problem | None:

@@ -6,8 +6,8 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from support.reporting.configs import read_config
+from support.reporting.folders import CONFIG, NO_RUN_INSIDE
 from support.reporting.rows import Member, Row
-from support.reporting.runs import CONFIG, NO_RUN_INSIDE
 
 LARGEST = 2**20  # bytes of a file that is put into the page
 IN_ALL = 6 * 2**20

@@ -8,7 +8,7 @@ from typing import Any
 from support.reporting.configs import GROUPS, Flat, brief, differences, frozen, most_common, moving, usual
 from support.reporting.runs import Found, PretrainRun, Problem, TaskRun, local
 
-TASK_GROUPS = ("task", "dataset", "prompts", "label_fraction")
+TASK_GROUPS = ("task", "dataset", "prompts", "label_fraction", "limit_test", "allow_seen")
 LONGEST_NAME = 60
 NOT_SAVED = ("random", "imagenet", "timm:")  # names of encoders that no run has left
 

@@ -1,6 +1,7 @@
 """Run folders with known figures, as pre-training and its tasks would leave them; nothing is trained."""
 
 import csv
+import hashlib
 import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -141,7 +142,12 @@ def write_task(
     write_config(folder, plain)
     result = {
         **{"task": task, "mode": task, "dataset": "phantom", "split": "phantom/patient", "label_fraction": 1.0},
-        **{"encoders": encoders, "encoders_sha256": encoders, "seed": seed, "headline": next(iter(figures))},
+        **{
+            "encoders": encoders,
+            "encoders_sha256": _digest_above(folder) or encoders,
+            "seed": seed,
+            "headline": next(iter(figures)),
+        },
         "images": {"test": STUDIES, "trained": None, "tested": STUDIES},
         "patients": len(set(PATIENTS)),
         "figures": figures,
@@ -152,6 +158,12 @@ def write_task(
     for name, rows in (("predictions.csv", predictions), ("tested.csv", tested)):
         with (folder / name).open("w", newline="") as file:
             csv.writer(file).writerows(rows)
+
+
+def _digest_above(folder: Path) -> str:
+    """Returns the sha256 of the encoders of the run that a task lies in, "" where it lies elsewhere."""
+    files = [above / "encoders" / "encoders.safetensors" for above in folder.parents]
+    return next((hashlib.sha256(file.read_bytes()).hexdigest() for file in files if file.is_file()), "")
 
 
 def change_result(folder: Path, **changes: Any) -> None:

@@ -1,9 +1,10 @@
 """What of the runs on disk a report counts, and what it keeps apart: broken ones, other data, other encoders."""
 
+import json
 import os
 from pathlib import Path
 
-from tests.experiments.made_runs import make, pretrain, scores_of, zeroshot
+from tests.experiments.made_runs import make, pretrain, scores_of, write_config, zeroshot
 
 
 def test_a_run_that_finished_after_it_broke_is_counted(tmp_path: Path) -> None:
@@ -29,3 +30,35 @@ def test_what_is_left_out_names_the_run_that_counts_by_its_path(tmp_path: Path) 
         "seed_1/tasks/other": ("left out", "same task and encoders but for its seed as seed_1/tasks/zeroshot"),
         "seed_1/tasks/again": ("left out", "same task and encoders as seed_1/tasks/zeroshot"),
     }
+
+
+def test_a_task_in_the_folder_of_a_run_on_other_encoders_than_its_own_is_left_out(tmp_path: Path) -> None:
+    for number, name in enumerate(("same", "other", "gone")):
+        folder = pretrain(tmp_path / name, name=name, seed=number)
+        zeroshot(folder / "tasks" / "zeroshot", scores_of(1, 0), seed=number)
+        weights = folder / "encoders" / "encoders.safetensors"
+        if name == "other":
+            weights.write_text("trained on")
+        if name == "gone":
+            weights.unlink()
+    report = make(tmp_path)
+    (row,) = report.rows
+    assert {seed: list(member.tasks) for seed, member in row.members.items()} == {
+        0: ["zeroshot"],
+        1: [],
+        2: ["zeroshot"],
+    }
+    said = [(one.where, one.state, one.reason) for one in report.problems if one.folder]
+    assert said == [("other/tasks/zeroshot", "left out", "of other encoders than the run that it lies in now has")]
+
+
+def test_a_task_on_few_test_studies_or_on_patients_seen_before_is_a_column_of_its_own(tmp_path: Path) -> None:
+    folder = pretrain(tmp_path / "a", name="a")
+    for name, change in (("all", {}), ("few", {"limit_test": 5}), ("seen", {"allow_seen": True})):
+        place = folder / "tasks" / name
+        zeroshot(place, scores_of(1, 0))
+        config = json.loads((place / "config.yaml").read_text())
+        write_config(place, config | {"limit_test": None, "allow_seen": False} | change)
+    report = make(tmp_path)
+    assert sorted(report.rows[0].members[0].tasks) == ["zeroshot", "zeroshot allow_seen=true", "zeroshot limit_test=5"]
+    assert not report.problems

@@ -156,7 +156,11 @@ def find_runs(wanted: Sequence[str]) -> Found:
     unclaimed: list[TaskRun] = []
     for task in loose:
         own = next((run for run in pretraining if task.folder.is_relative_to(run.folder)), None)
-        run = own or by_encoders.get(str(task.result.get("encoders_sha256")))
+        digest = task.result.get("encoders_sha256")
+        if own and own.sha256 and digest and own.sha256 != digest:  # such as those before the run was resumed
+            problems.append(Problem(task.folder, "left out", "of other encoders than the run that it lies in now has"))
+            continue
+        run = own or by_encoders.get(str(digest))
         (unclaimed if run is None else run.tasks).append(task)
     return Found(pretraining, unclaimed, problems)
 

@@ -2,8 +2,10 @@
 
 import json
 import os
+import re
 from pathlib import Path
 
+from support.reporting.tables import markdown
 from tests.experiments.made_runs import make, pretrain, scores_of, write_config, zeroshot
 
 
@@ -62,3 +64,28 @@ def test_a_task_on_few_test_studies_or_on_patients_seen_before_is_a_column_of_it
     report = make(tmp_path)
     assert sorted(report.rows[0].members[0].tasks) == ["zeroshot", "zeroshot allow_seen=true", "zeroshot limit_test=5"]
     assert not report.problems
+
+
+def test_runs_on_other_data_are_rows_and_columns_of_their_own(tmp_path: Path) -> None:
+    for seed, (split, digest) in enumerate((("mimic/official", "aa"), ("mimic/official", "bb"), ("", ""))):
+        folder = pretrain(tmp_path / str(seed), name="full", seed=seed)
+        if split:
+            (folder / "data.json").write_text(json.dumps({"split": split, "train": f"9 studies, sha256 {digest}"}))
+        hashes = {"split_sha256": {"train": str(seed), "test": digest}} if split else {}
+        zeroshot(folder / "tasks" / "zeroshot", scores_of(1, 0), seed=seed, label_fraction=0.1, **hashes)
+    report = make(tmp_path)
+    assert [row.seeds for row in report.rows] in ([(0,), (1,), (2,)], [(0,), (2,), (1,)])
+    data = {row.seeds: row.config.get("data") for row in report.rows}
+    assert data[2,] is None and data[0,] != data[1,]
+    assert all(re.fullmatch(r"mimic/official \([0-9a-f]{8}\)", str(data[seed,])) for seed in (0, 1))
+    assert len({column.task for column in report.columns if column.task != "validation"}) == 3
+    assert "| data |" in markdown(report.rows, report.columns, report.cells)
+
+
+def test_a_fraction_drawn_by_seed_is_the_same_data(tmp_path: Path) -> None:
+    for seed in (0, 1):
+        folder = pretrain(tmp_path / str(seed), name="full", seed=seed)
+        hashes = {"train": str(seed), "test": "aa"}
+        zeroshot(folder / "tasks" / "probe", scores_of(1, 0), seed=seed, label_fraction=0.1, split_sha256=hashes)
+    (row,) = make(tmp_path).rows
+    assert [list(member.tasks) for member in row.members.values()] == [["zeroshot"], ["zeroshot"]]

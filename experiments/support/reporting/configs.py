@@ -1,5 +1,7 @@
 """Configurations side by side: what of them moves a result, and in what two of them differ."""
 
+import hashlib
+import json
 import re
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
@@ -88,6 +90,11 @@ def shown(value: Any) -> str:
     text = str(value)
     # Hydra's grammar takes other letters in quotes only.
     return text if not isinstance(value, str) or PLAIN.fullmatch(text) else repr(text)
+
+
+def short_hash(parts: Mapping[str, str]) -> str:
+    """Returns eight letters that tell the studies of some parts apart from others."""
+    return hashlib.sha256(json.dumps(parts, sort_keys=True).encode()).hexdigest()[:8]
 
 
 def usual(configs: Sequence[Flat]) -> Flat:

@@ -5,7 +5,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.reporting.configs import GROUPS, Flat, brief, differences, frozen, most_common, moving, usual
+from support.reporting.configs import GROUPS, Flat, brief, differences, frozen, most_common, moving, short_hash, usual
 from support.reporting.runs import Found, PretrainRun, Problem, TaskRun, local
 
 TASK_GROUPS = ("task", "dataset", "prompts", "label_fraction", "limit_test", "allow_seen")
@@ -74,6 +74,7 @@ def make_rows(found: Found) -> tuple[list[Row], list[Problem]]:
     of_tasks = task_names([*found.loose, *(task for run in found.pretraining for task in run.tasks)])
     for run in sorted(found.pretraining, key=_started, reverse=True):  # of two alike the later one counts
         config = moving(run.config, GROUPS) | {"world_size": run.world_size}
+        config |= {"data": run.data} if run.data else {}
         key = frozen(config)
         row = rows.setdefault(key, Row("", config, {}))
         if run.seed in row.members:
@@ -130,7 +131,11 @@ def task_names(tasks: Sequence[TaskRun]) -> dict[Path, tuple[str, str]]:
         named |= {folder: " ".join([kind, *(fact[key] for key in telling)]) for folder, fact in facts.items()}
     settings: dict[Path, tuple[str, str]] = {}
     for name in dict.fromkeys(named.values()):
-        configs = {task.folder: moving(task.config, TASK_GROUPS) for task in tasks if named[task.folder] == name}
+        configs = {
+            task.folder: moving(task.config, TASK_GROUPS) | _studies(task)
+            for task in tasks
+            if named[task.folder] == name
+        }
         usual = most_common(configs.values())
         settings |= {folder: (name, brief(config, usual)) for folder, config in configs.items()}
     return settings
@@ -146,6 +151,15 @@ def _facts(task: TaskRun) -> dict[str, str]:
         "split": result["split"],
         "fraction": fraction,
     }
+
+
+def _studies(task: TaskRun) -> Flat:
+    """Returns what tells the studies of a task apart; a fraction to train on is another draw for each seed."""
+    is_drawn = task.result["label_fraction"] < 1
+    parts = {
+        part: digest for part, digest in task.result.get("split_sha256", {}).items() if part != "train" or not is_drawn
+    }
+    return {"data": short_hash(parts)} if parts else {}
 
 
 def _encoders(task: TaskRun) -> Flat:

@@ -8,10 +8,10 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-from support.reporting.configs import Flat, read_config
+from support.reporting.configs import Flat, read_config, short_hash
 from support.reporting.folders import CONFIG, FAILED, folders_below
 
-RESULT, METRICS, FINISHED = "result.json", "metrics.jsonl", "finished.json"
+RESULT, METRICS, FINISHED, DATA = "result.json", "metrics.jsonl", "finished.json", "data.json"
 SEED_FOLDER = re.compile(r"seed_(\d+)")
 _FINISHED_AT = re.compile(r"finished at step (\d+)")
 
@@ -54,6 +54,7 @@ class PretrainRun:
         starts: of `run.json`, one each time it was started.
         seconds: it took; None where that is not known.
         sha256: of its encoders' weights; None where there are none.
+        data: split and a short hash of its studies, "" where that is not known.
         tasks: downstream runs on its encoders.
     """
 
@@ -63,6 +64,7 @@ class PretrainRun:
     starts: list[dict[str, Any]]
     seconds: float | None
     sha256: str | None
+    data: str
     tasks: list[TaskRun] = field(default_factory=list)
 
     @property
@@ -189,7 +191,16 @@ def _read(folder: Path) -> PretrainRun | TaskRun | Problem | None:
         return Problem(folder, "unfinished", reason)
     weights = folder / "encoders" / "encoders.safetensors"
     digest = hashlib.sha256(weights.read_bytes()).hexdigest() if weights.exists() else None
-    return PretrainRun(folder, config, records, _starts(folder), _seconds(folder), digest)
+    return PretrainRun(folder, config, records, _starts(folder), _seconds(folder), digest, _data(folder))
+
+
+def _data(folder: Path) -> str:
+    """Returns what `data.json` knows the data by, as `mimic_cxr/official (0a1b2c3d)`; "" without it."""
+    path = folder / DATA
+    if not path.exists():
+        return ""
+    known = json.loads(path.read_text())
+    return f"{known.pop('split')} ({short_hash(known)})"
 
 
 def _is_broken(folder: Path) -> bool:

@@ -120,7 +120,7 @@ def test_the_three_tables_hold_the_same_numbers(sweep: Path) -> None:
     for line in lines:  # figures first, then differences, row by row
         expected += [f"{float(line[key]):.3f}" for key in ("mean", "sd") if line[key]]
     for line in lines:
-        keys = ("diff", "low", "high") if line["interval"] == "patients" else ("diff", "diff_sd")
+        keys = ("diff", "low", "high", "diff_sd") if line["interval"] == "patients" else ("diff", "diff_sd")
         expected += [f"{float(line[key]):.3f}" for key in keys if line["diff"] and line[key]]
     table = markdown(*content).split("## What sets")[0]
     tables = [line for line in table.splitlines() if line.startswith("|")]

@@ -5,6 +5,7 @@ import re
 import struct
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -13,10 +14,11 @@ from hydra import initialize_config_dir
 from support.reporting.commands import Composer, overrides_of, relative_command
 from support.reporting.configs import GROUPS, moving
 from support.reporting.content import Report
+from support.reporting.figures import Difference
 from support.reporting.page import verdict, write_page
 from support.reporting.plots import draw_all
 from support.reporting.samples import choose_samples
-from support.reporting.tables import mean_text
+from support.reporting.tables import difference_text, mean_text
 from tests.experiments.browser import CHROMIUM, Browser
 from tests.experiments.conftest import CONF
 from tests.experiments.made_runs import AUROC, VALID_R1, make, pretrain, write_config
@@ -182,6 +184,13 @@ def test_better_and_worse_follow_the_direction_of_the_figure(sweep: Path) -> Non
     verdicts = {column.figure: verdict(report.cells["full", column].difference, column) for column in (auroc, rank)}
     assert verdicts == {"macro_auroc": "better", "fused/image_to_text/mean_rank": "better"}
     assert verdict(report.cells["random", AUROC].difference, AUROC) == ""
+
+
+def test_a_difference_says_its_spread_over_seeds_and_is_better_only_where_all_seeds_agree() -> None:
+    agreed = Difference(0.02, 0.01, 0.03, 0.007, (0, 1, 2), 80, agreed=1)
+    assert difference_text(agreed) == "+0.020 [+0.010, +0.030] (3 seeds, sd 0.007)"
+    assert (verdict(agreed, AUROC), verdict(replace(agreed, agreed=0), AUROC)) == ("better", "")
+    assert difference_text(replace(agreed, sd=float("nan"), seeds=(0,))) == "+0.020 [+0.010, +0.030] (1 seed)"
 
 
 @pytest.mark.skipif(not CHROMIUM, reason="no chromium on PATH")

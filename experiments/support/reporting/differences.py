@@ -68,7 +68,8 @@ class Drawn:
         if not seeds:
             return None
         gains = [ours.values[one] - theirs.values[one] for one in seeds]
-        by_seed = Difference(float(np.mean(gains)), np.nan, np.nan, spread(gains), seeds, 0)
+        agreed = int(all(gain > 0 for gain in gains)) - int(all(gain < 0 for gain in gains))
+        by_seed = Difference(float(np.mean(gains)), np.nan, np.nan, spread(gains), seeds, 0, agreed=agreed)
         if self.column.task == VALIDATION:
             return replace(by_seed, why_not=NO_STUDIES)
         sides = [[self.column.task_run(one.members[each]) for each in seeds] for one in (row, baseline)]

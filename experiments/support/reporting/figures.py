@@ -72,6 +72,7 @@ class Difference:
         seeds: that were paired.
         studies: that were drawn from, 0 where there were none.
         why_not: why there is no interval, "" where there is one.
+        agreed: 1 where every seed gains, -1 where every seed loses, else 0.
     """
 
     mean: float
@@ -81,6 +82,7 @@ class Difference:
     seeds: tuple[int, ...]
     studies: int
     why_not: str = ""
+    agreed: int = 0
 
 
 @dataclass(frozen=True, slots=True)

@@ -82,7 +82,7 @@ def _cards(report: Report) -> str:
 
 
 def _gain(difference: Difference | None, column: Column) -> str:
-    """Returns a difference, coloured where its interval leaves out 0."""
+    """Returns a difference, coloured where `verdict` says so."""
     kind = verdict(difference, column)
     mean, _, rest = difference_text(difference).partition(" ")
     said = f"{mean}<br><small>{escape(rest)}</small>" if rest else mean
@@ -90,11 +90,12 @@ def _gain(difference: Difference | None, column: Column) -> str:
 
 
 def verdict(difference: Difference | None, column: Column) -> str:
-    """Returns `better` or `worse` where the interval by patient leaves out 0, else ""."""
+    """Returns `better` or `worse` where the interval by patient leaves out 0 and all seeds agree, else ""."""
     if difference is None or difference.why_not or not column.better or np.isnan(difference.low):
         return ""
     low, high = sorted((column.better * difference.low, column.better * difference.high))
-    return "better" if low > 0 else "worse" if high < 0 else ""
+    agreed = column.better * difference.agreed
+    return "better" if low > 0 and agreed > 0 else "worse" if high < 0 and agreed < 0 else ""
 
 
 def _problems(report: Report) -> str:
@@ -133,7 +134,8 @@ def _differences(report: Report) -> str:
                 names += [column.name] * (column.name not in names)
     said = "".join(f"<li>† {escape(', '.join(names))}: {escape(why)}.</li>" for why, names in reasons.items())
     legend = (
-        '<li><span class="better">better</span> and <span class="worse">worse</span>: the interval leaves out 0.</li>'
+        '<li><span class="better">better</span> and <span class="worse">worse</span>: the interval leaves out 0, and '
+        "the difference of every seed has the same sign.</li>"
     )
     return f'{_table(report, rows)}\n<ul class="notes">{legend}{said}</ul>'
 

@@ -37,13 +37,14 @@ def mean_text(cell: Cell) -> str:
 
 
 def difference_text(difference: Difference | None) -> str:
-    """Returns `+0.021 [+0.010, +0.032] (3)`, or with a mark the standard deviation over the paired seeds."""
+    """Returns `+0.021 [+0.010, +0.032] (3 seeds, sd 0.007)`, or `+0.021 ± 0.007 (3) †` without an interval."""
     if difference is None:
         return EMPTY
     mean, seeds = number(difference.mean, signed=True), len(difference.seeds)
     if not difference.why_not:
         interval = f"[{number(difference.low, signed=True)}, {number(difference.high, signed=True)}]"
-        return f"{mean} {interval} ({seeds})"
+        spread = "1 seed" if np.isnan(difference.sd) else f"{seeds} seeds, sd {number(difference.sd)}"
+        return f"{mean} {interval} ({spread})"
     sd = "" if np.isnan(difference.sd) else f" ± {number(difference.sd)}"
     return f"{mean}{sd} ({seeds}) {MARK}"
 
@@ -56,7 +57,7 @@ def notes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
         "bold" + (f", the lowest of {', '.join(lower)}." if lower else "."),
         f"Differences are those of the averages over the seeds that a row shares with {rows[0].name}, with a 95 % "
         "interval from bootstrap draws of test patients, the same draws for all seeds and both rows. They say nothing "
-        "of other training runs: for that, look at the standard deviation over seeds.",
+        "of other training runs: for that, look at sd, the standard deviation of the differences of the single seeds.",
         f"{MARK} without an interval by patient: mean ± standard deviation of the differences of the single seeds.",
         "Validation figures are those of the epoch that encoders/ holds, which was chosen by one of them.",
     ]

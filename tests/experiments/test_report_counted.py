@@ -4,6 +4,7 @@ import json
 import os
 import re
 from pathlib import Path
+from typing import Any
 
 from support.reporting.tables import markdown
 from tests.experiments.made_runs import make, pretrain, scores_of, write_config, zeroshot
@@ -71,7 +72,7 @@ def test_runs_on_other_data_are_rows_and_columns_of_their_own(tmp_path: Path) ->
         folder = pretrain(tmp_path / str(seed), name="full", seed=seed)
         if split:
             (folder / "data.json").write_text(json.dumps({"split": split, "train": f"9 studies, sha256 {digest}"}))
-        hashes = {"split_sha256": {"train": str(seed), "test": digest}} if split else {}
+        hashes: dict[str, Any] = {"split_sha256": {"train": str(seed), "test": digest}} if split else {}
         zeroshot(folder / "tasks" / "zeroshot", scores_of(1, 0), seed=seed, label_fraction=0.1, **hashes)
     report = make(tmp_path)
     assert [row.seeds for row in report.rows] in ([(0,), (1,), (2,)], [(0,), (2,), (1,)])

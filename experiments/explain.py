@@ -150,6 +150,7 @@ def ground(args: Args, folder: Path, config_yaml: str) -> float:
         raise ValueError(
             f"dataset.split: no study of the tested part of {job.source.split_name} has a box or mask; take "
             "task.part=all, another split, or a larger stand-in (dataset.standin_studies)"
+            + (f"; limit_test={args.limit_test} cuts it to its first studies" if args.limit_test else "")
         )
     job.parts["test"] = np.unique([region.study for region in regions]).astype(np.int64)
     found = heat_maps(job, regions, args.task)
@@ -181,7 +182,8 @@ def take_all(job: "Job") -> None:
     """
     from support.seen import count_seen
 
-    job.parts = {"train": job.parts["train"][:0], "test": np.sort(np.concatenate(list(job.source.splits.values())))}
+    everything = np.sort(np.concatenate(list(job.source.splits.values())))
+    job.parts = {"train": job.parts["train"][:0], "test": everything[: job.args.limit_test]}
     tested = set(job.patients(job.parts["test"]))
     job.seen = count_seen(job.given, job.args.dataset, job.source, tested, is_allowed=job.args.allow_seen)
 

@@ -210,13 +210,12 @@ def judge(
     from flvlp.validation import format_figures, validate
 
     state, model = training.state, training.bare_model
-    figures: dict[str, float] = {}
+    validated, figures = None, {}
     if held_out is not None:
         validated = validate(model, held_out, args.loss, training.device, training.dtype)
         figures = validated.figures
         training.run_log.write("validation", state.step, state.epoch, figures)
         log.info("validation after step %d\n%s", state.step, format_figures(figures))
-        board.show(training, validated)
         if args.engine.best_metric not in figures:
             log.warning("engine.best_metric: %s is not measured; encoders/ holds the last", args.engine.best_metric)
     value = figures.get(args.engine.best_metric)
@@ -227,6 +226,8 @@ def judge(
         provenance = {"step": state.step, "epoch": state.epoch, "validation": figures}
         for name in ["encoders_last"] + ["encoders"] * is_best:
             save_encoders(board.folder / name, model.encoders, tokenizer, "itc" in model.terms, provenance)
+    if validated is not None:
+        board.show(training, validated)  # last: what cannot be drawn must not cost the encoders
 
 
 if __name__ == "__main__":

@@ -70,6 +70,8 @@ class Board:
                 self._draw(training)
             if self.validated is not None and self.args.engine.projector:
                 self._project(training, self.validated)
+            if self.validated is None and self.args.engine.validate:
+                log.info("figures: nothing was left to validate, so that the last ones and the projector are not made")
             best = json.loads((self.folder / "encoders" / "config.json").read_text())["training"]["validation"]
             figures = {shown: best[name] for name, shown in COMPARED.items() if name in best}
             training.run_log.hyperparameters(hyperparameters(self.args), figures, training.state.step)
@@ -152,10 +154,17 @@ class Board:
 
     def _thumbnail(self, position: int, side: int) -> np.ndarray:
         """Returns a frontal (side, side) uint8, as the model sees it but for its size."""
+        from flvlp.data.images import ImageReadError
         from flvlp.data.scaling import scaled
         from flvlp.data.transforms import crop_view
 
-        return scaled(crop_view(self.loaders.source.frontal(position), self.loaders.image, None), side)
+        try:
+            frontal = self.loaders.source.frontal(position)
+        except ImageReadError:
+            if self.args.dataset.on_error == "raise":
+                raise
+            return np.zeros((side, side), dtype=np.uint8)
+        return scaled(crop_view(frontal, self.loaders.image, None), side)
 
     def _project(self, training: "Training", validated: "Validated") -> None:
         """Writes image and report features of some held-out studies, spread evenly, for the embedding projector."""

@@ -153,7 +153,7 @@ def is_free(key: str, free: Sequence[str] = FREE_ON_RESUME) -> bool:
     return any(key == one or key.startswith(f"{one}.") for one in free)
 
 
-NO_HYPERPARAMETERS = tuple(f"dataset.log_{what}" for what in ("text", "images", "ids"))
+NO_HYPERPARAMETERS = (*(f"dataset.log_{what}" for what in ("text", "images", "ids")), "dataset.images")
 LONGEST_VALUE = 100  # characters of a hyperparameter; a longer one, such as a list of prompts, fills no column
 
 

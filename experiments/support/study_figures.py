@@ -123,7 +123,7 @@ def masked_words(study: Shown, decode: Decode, entities: frozenset[str]) -> "Ten
         heats = study.maps(look.attention)
         for row, (view, panel, heat) in enumerate(zip(VIEWS, study.panels(), heats, strict=True)):
             said = ("" if row else f"{_quoted(study.words[word])} ") + f"{view} {heat.sum():.0%}"
-            drawn = None if panel is None else heated(panel, heat, peak_of(*heats))
+            drawn = None if panel is None else heated(panel, heat, peak_of(*heats[: 1 + study.found.has_lateral]))
             sheet.panel(row, column, below, drawn, said, color=BLUE if look.is_right else ORANGE)
     return sheet.pixels()
 

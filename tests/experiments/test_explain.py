@@ -210,3 +210,8 @@ def test_a_set_without_places_and_encoders_without_text_are_refused(task: Task) 
 def test_the_result_row_is_plain_json(task: Task) -> None:
     row = result_of(task("explain", *MS_CXR, "limit_test=5"))
     assert json.loads(json.dumps(row)) == row
+
+
+def test_limit_test_limits_all_studies_too(task: Task) -> None:
+    row = result_of(task("explain", *MS_CXR, "task.part=all", "limit_test=5"))
+    assert 0 < row["images"]["tested"] <= 5, row["images"]

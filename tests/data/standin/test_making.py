@@ -176,6 +176,19 @@ def test_every_published_data_set_has_a_stand_in() -> None:
     assert set(standin.WRITERS) == published
 
 
+def test_processes_that_want_the_same_at_once_make_it_once(tmp_path: Path) -> None:
+    script = (
+        "import os, sys, time; from pathlib import Path; from flvlp.data.phantom.making_once import make_once\n"
+        "def write(folder): time.sleep(0.5); (folder / str(os.getpid())).touch(); print('made', flush=True)\n"
+        "make_once(Path(sys.argv[1]), 0, 'it', write)"
+    )
+    line = [sys.executable, "-c", script, str(tmp_path / "done")]
+    both = [subprocess.Popen(line, stdout=subprocess.PIPE, text=True) for _ in range(2)]
+    said = [one.communicate(timeout=60)[0] for one in both]
+    assert sorted(said) == ["", "made\n"] and [one.returncode for one in both] == [0, 0]
+    assert len(list((tmp_path / "done").iterdir())) == 1
+
+
 MAKING = """
 import sys
 from flvlp.data.phantom.source import PhantomSource

@@ -142,6 +142,7 @@ def _bars(rows: Sequence[Row], column: Column, cells: Cells) -> "Figure":
         values = list(cell.values.values())
         axes.plot(values, [place] * len(values), "o", ms=3.5, mfc="white", mec="#1c2229", mew=0.8, ls="none")
     axes.axvline(0, color="#7c8794", lw=0.8)
+    axes.locator_params(axis="x", nbins=6)  # small figures have long labels
     _rows_axis(axes, rows)
     axes.set_title(f"{column.name}\nmean ± sd, ○ each seed")
     return drawn

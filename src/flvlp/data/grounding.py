@@ -8,6 +8,7 @@ from torch.utils.data import Dataset
 
 from flvlp.data.config import ImageConfig
 from flvlp.data.images import ImageReadError
+from flvlp.data.phantom.findings import shows_on_frontal
 from flvlp.data.phantom.making import phrase_of
 from flvlp.data.phantom.source import PhantomSource
 from flvlp.data.pictures import PictureSample
@@ -62,7 +63,8 @@ def find_regions(source: StudySource, positions: Iterable[int], sentences: Mappi
     Boxes of a study with the same phrase are one region, as are those of a class where the set has no phrases.
 
     Args:
-        source: the data set; phantoms have boxes on both views, all others on the frontal one.
+        source: the data set; phantoms have boxes on both views, all others on the frontal one. What the frontal view
+            of a phantom hardly shows is asked on the lateral one alone.
         positions: of the studies.
         sentences: class -> what is asked, for the classes of `classes_of`.
     """
@@ -95,6 +97,8 @@ def _of_phantom(source: PhantomSource, position: int) -> list[Region]:
     regions = []
     for view in (FRONTAL, LATERAL):
         for finding in plan.findings:
+            if view == FRONTAL and not shows_on_frontal(finding):
+                continue
             marked = source.finding_boxes[position][view]
             boxes = [box for name, box in marked if name == (finding.kind or finding.name)]
             if boxes:

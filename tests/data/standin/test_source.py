@@ -2,7 +2,9 @@
 
 import numpy as np
 
-from flvlp.data.phantom.findings import DEVICES, FINDING_NAMES
+from flvlp.data.grounding import find_regions
+from flvlp.data.phantom.findings import DEVICES, FINDING_NAMES, Finding, shows_on_frontal
+from flvlp.data.phantom.making import phrase_of
 from flvlp.data.phantom.source import PhantomSource
 from flvlp.data.readers.config import PhantomConfig
 from flvlp.data.studies import StudySource
@@ -36,6 +38,29 @@ def test_both_views_have_boxes_of_what_is_in_them(phantoms: PhantomSource) -> No
         assert {name for boxes in marked.values() for name, _ in boxes} <= known
         assert known & {"nodule", "mass", *DEVICES} <= {name for name, _ in marked["frontal"]}
         assert plan.has_lateral or not marked["lateral"]
+
+
+def test_the_frontal_view_hardly_shows_what_lies_behind_the_heart_or_the_dome() -> None:
+    for severity, is_shown in {"small": False, "moderate": True, "large": True}.items():
+        assert shows_on_frontal(Finding("pleural_effusion", "left", "basal", severity)) == is_shown, severity
+        assert shows_on_frontal(Finding("consolidation", "left", "lower", severity)), severity
+        assert not shows_on_frontal(Finding("hiatal_hernia", "midline", "retrocardiac", severity)), severity
+    assert not shows_on_frontal(Finding("vertebral_fracture", "midline", "T8", "severe"))
+
+
+def test_phrases_are_asked_of_every_view_that_shows_the_finding(phantoms: PhantomSource) -> None:
+    left_out = {"hiatal_hernia": False, "vertebral_fracture": False}
+    for plan, marked in zip(phantoms.plans, phantoms.finding_boxes, strict=True):
+        asked = {(one.view, one.phrase) for one in find_regions(phantoms, [plan.index], {})}
+        for finding in plan.findings:
+            phrase, name = phrase_of(plan, finding, phantoms.seed), finding.kind or finding.name
+            is_behind = not shows_on_frontal(finding)
+            for view, boxes in marked.items():
+                has_box, is_hidden = name in {one for one, _ in boxes}, view == "frontal" and is_behind
+                assert ((view, phrase) in asked) == (has_box and not is_hidden), f"{finding}, {view}"
+                if has_box and is_hidden:
+                    left_out[name] = True
+    assert all(left_out.values()), left_out
 
 
 def test_a_mask_marks_the_side_of_the_pneumothorax_and_nothing_else(phantoms: PhantomSource) -> None:

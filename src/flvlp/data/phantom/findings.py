@@ -44,6 +44,9 @@ _WEIGHTS = {
 }
 _COUNT_SHARES = (0.45, 0.33, 0.16, 0.06)  # one to four findings
 
+SMALL = ("small", "mild")
+_BEHIND = ("hiatal_hernia", "vertebral_fracture")  # the mediastinum covers them on the frontal view
+
 
 @dataclass(frozen=True, slots=True)
 class Finding:
@@ -65,6 +68,12 @@ class Finding:
     severity: str
     kind: str = ""
     size_mm: int = 0
+
+
+def shows_on_frontal(finding: Finding) -> bool:
+    """Returns whether the frontal view shows a finding; what it hardly shows has a box there all the same."""
+    is_recess = finding.name == "pleural_effusion" and finding.severity in SMALL
+    return finding.name not in _BEHIND and not is_recess
 
 
 def draw_findings(generator: np.random.Generator) -> tuple[Finding, ...]:

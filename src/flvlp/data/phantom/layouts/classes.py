@@ -6,10 +6,8 @@ A class that no phantom shows has no positives: `Pleural Other` of CheXpert and 
 
 from collections.abc import Sequence
 
-from flvlp.data.phantom.findings import Finding
+from flvlp.data.phantom.findings import SMALL, Finding
 from flvlp.data.phantom.layouts.chance import share
-
-SMALL = ("small", "mild")
 
 CHEXPERT = {
     "cardiomegaly": ("Cardiomegaly",),

@@ -2,8 +2,7 @@
 
 from pathlib import Path
 
-from flvlp.data.phantom.findings import Finding
-from flvlp.data.phantom.layouts.classes import SMALL
+from flvlp.data.phantom.findings import Finding, shows_on_frontal
 from flvlp.data.phantom.layouts.files import table_text, write_picture, write_text
 from flvlp.data.phantom.layouts.mimic_cxr import dicom_id, ids_of
 from flvlp.data.phantom.layouts.parts import parts_of
@@ -27,10 +26,10 @@ _CATEGORIES = {
 
 
 def category_of(finding: Finding) -> str:
-    """Returns the category of a finding; "" for what has none, and for an effusion that the frontal hardly shows."""
+    """Returns the category of a finding; "" for what has none, and for what the frontal hardly shows."""
     if finding.name == "consolidation":
         return _OPACITIES[finding.severity]
-    if finding.name == "pleural_effusion" and finding.severity in SMALL:
+    if not shows_on_frontal(finding):
         return ""
     return _CATEGORIES.get(finding.name, "")
 

@@ -35,7 +35,7 @@ def show_curves(job: Job, labels: "Labels", positions: np.ndarray, scores: np.nd
         scores: (n, C), higher for the class; any scale.
     """
     from flvlp import distributed
-    from flvlp.metrics.curves import precision_recall_curves, rank_shares, roc_curves
+    from flvlp.metrics.curves import precision_recall_curves, recall_shares, roc_curves
 
     known = labels.values[positions]
     roc = roc_curves(known, scores)
@@ -55,7 +55,8 @@ def show_curves(job: Job, labels: "Labels", positions: np.ndarray, scores: np.nd
         job.run_log.picture(f"figures/{name}", picture, 0)
     for column in [column for column, curve in enumerate(roc) if curve]:
         rows = ~np.isnan(known[:, column])
-        job.run_log.pr_curve(f"test/{labels.names[column]}", known[rows, column], rank_shares(scores[rows, column]), 0)
+        truth, shares = known[rows, column], recall_shares(known[rows, column], scores[rows, column])
+        job.run_log.pr_curve(f"test/{labels.names[column]}", truth, shares, 0)
 
 
 def curve_figure(

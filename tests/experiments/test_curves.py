@@ -10,7 +10,7 @@ from tensorboard.util import tensor_util
 
 from flvlp.data.studies import Labels
 from flvlp.engine.log import RunLog
-from flvlp.metrics.curves import Curve
+from flvlp.metrics.curves import Curve, precision_recall_curves
 from support.curves import curve_figure, show_curves
 from tests.engine.test_log import events
 
@@ -19,10 +19,10 @@ VALUES = np.array([[1, 0, 0], [0, 0, 1], [1, 0, np.nan], [np.nan, 0, 1]], dtype=
 SCORES = np.array([[-3.0, 1, 0], [-9, 2, 9], [-5, 3, 50], [99, 4, 3]])
 
 
-def run(folder: Path, values: np.ndarray, *, is_exclusive: bool = False) -> Any:
+def run(folder: Path, values: np.ndarray, *, scores: np.ndarray = SCORES, is_exclusive: bool = False) -> Any:
     run_log = RunLog(folder)
     job: Any = SimpleNamespace(folder=folder, run_log=run_log)
-    show_curves(job, Labels(NAMES, values, is_exclusive), np.arange(len(values)), SCORES[: len(values)])
+    show_curves(job, Labels(NAMES, values, is_exclusive), np.arange(len(values)), scores[: len(values)])
     run_log.close()
     return events(folder)
 
@@ -35,6 +35,24 @@ def test_each_class_with_both_labels_has_its_curves(tmp_path: Path) -> None:
     curve = tensor_util.make_ndarray(found.Tensors("test/effusion")[0].tensor_proto)
     assert curve[:4, 0].tolist() == [2, 1, 0, 0], "at the lowest threshold all three known studies are called positive"
     assert curve[4].max() == 1.0, "both positives score higher than the negative"
+
+
+def test_the_curve_of_a_rare_class_has_a_point_at_each_of_its_positives(tmp_path: Path) -> None:
+    studies, positives = 25_596, 86
+    generator = np.random.default_rng(0)
+    values = np.zeros((studies, 3), dtype=np.float32)
+    values[:positives, 0] = 1
+    scores = generator.normal(size=(studies, 3)) + 3 * values
+    found = run(tmp_path, values, scores=scores)
+    precision, recall = tensor_util.make_ndarray(found.Tensors("test/effusion")[0].tensor_proto)[4:]
+    assert len(set(recall.tolist())) >= 0.95 * positives, (
+        f"{len(set(recall.tolist()))} recalls of {positives} positives"
+    )
+    exact = precision_recall_curves(values[:, :1], scores[:, :1])[0]
+    assert exact is not None
+    for share, value in zip(recall, precision, strict=True):
+        at = np.isclose(exact.x, share)
+        assert np.isclose(exact.y[at], value, atol=1e-6).any(), f"precision {value} at recall {share}"
 
 
 def test_exclusive_classes_are_drawn_against_the_rest(tmp_path: Path) -> None:

@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 
 from flvlp.metrics.classification import auroc, average_precision
-from flvlp.metrics.curves import precision_recall_curves, rank_shares, roc_curves
+from flvlp.metrics.curves import precision_recall_curves, recall_shares, roc_curves
 
 
 def draw(seed: int) -> tuple[np.ndarray, np.ndarray]:
@@ -60,11 +60,11 @@ def test_a_score_that_is_no_number_is_refused() -> None:
 
 
 @pytest.mark.parametrize("seed", range(7))
-def test_rank_shares_keep_the_order_and_the_ties_in_zero_to_one(seed: int) -> None:
-    scores = draw(seed)[1][:, 0]
-    shares = rank_shares(scores)
-    assert shares.min() >= 0
-    assert shares.max() <= 1
-    assert np.array_equal(np.sign(np.subtract.outer(shares, shares)), np.sign(np.subtract.outer(scores, scores)))
-    assert rank_shares(np.array([5.0, -1, 7])).tolist() == [0.5, 0, 1]
-    assert rank_shares(np.array([3.0])).tolist() == [0]
+def test_recall_shares_rise_with_the_score_and_are_one_for_the_best_positive(seed: int) -> None:
+    labels, scores = draw(seed)
+    known, scored = np.nan_to_num(labels[:, 0]), scores[:, 0]
+    shares = recall_shares(known, scored)
+    assert (np.diff(shares[np.argsort(scored, kind="stable")]) >= 0).all()
+    for share, score in zip(shares, scored, strict=True):
+        assert share == (scored[known == 1] <= score).mean()
+    assert recall_shares(np.array([1.0, 0, 1, 0]), np.array([5.0, -1, 7, 9])).tolist() == [0.5, 0, 1, 1]

@@ -58,14 +58,18 @@ def precision_recall_curves(labels: np.ndarray, scores: np.ndarray) -> list[Curv
     return _curves("precision_recall_curves", labels, scores, average_precision, points)
 
 
-def rank_shares(scores: np.ndarray) -> np.ndarray:
-    """Returns the share of other scores (n,) that each is above, a tie being half: in [0, 1], in the same order.
+def recall_shares(labels: np.ndarray, scores: np.ndarray) -> np.ndarray:
+    """Returns the share (n,) of the positives that score no higher than each study: in [0, 1], rising with the score.
 
-    A curve over all thresholds stays what it is, and thresholds that are spread evenly over [0, 1] meet it everywhere.
+    The curve at the positives stays what it is, and thresholds that are spread evenly over [0, 1] meet recall evenly,
+    however rare the class.
+
+    Args:
+        labels: (n,) 1 or 0, with at least one positive.
+        scores: (n,), higher for the class; any scale.
     """
-    ordered = np.sort(scores)
-    above, up_to = (np.searchsorted(ordered, scores, side) for side in ("left", "right"))
-    return (above + up_to - 1) / 2 / max(len(scores) - 1, 1)
+    positives = np.sort(scores[labels == 1])
+    return np.searchsorted(positives, scores, side="right") / len(positives)
 
 
 def _curves(

@@ -6,6 +6,7 @@ import numpy as np
 import pytest
 import torch
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
+from tensorboard.backend.event_processing.event_file_loader import EventFileLoader
 from tensorboard.plugins.hparams import metadata
 from tensorboard.util import tensor_util
 
@@ -22,7 +23,7 @@ def test_a_run_is_one_line_of_the_hparams_tab_without_a_description_of_the_exper
     run_log = RunLog(tmp_path)
     run_log.hyperparameters({"loss.mlm.weight": 0.0, "loss": "itc", "validate": True}, {"fused/r1": 0.25}, 7)
     run_log.close()
-    assert [path.name[:10] for path in tmp_path.iterdir()] == ["events.out"], (
+    assert {path.name[:10] for path in tmp_path.iterdir()} == {"events.out"}, (
         "a folder of its own would be a second run"
     )
     found = events(tmp_path)
@@ -35,6 +36,28 @@ def test_a_run_is_one_line_of_the_hparams_tab_without_a_description_of_the_exper
         found.SummaryMetadata(metadata.EXPERIMENT_TAG)
     (scalar,) = found.Scalars("result/fused/r1")
     assert (scalar.step, scalar.value) == (7, 0.25)
+
+
+def test_a_run_that_goes_on_has_the_last_line_in_the_hparams_tab_and_no_other(tmp_path: Path) -> None:
+    for step in (2, 4):
+        run_log = RunLog(tmp_path, first_step=step - 2)
+        run_log.write("train", step, 0, {"loss": 1.0})
+        run_log.hyperparameters({"engine.max_steps": step}, {"fused/r1": step / 8}, step)
+        run_log.close()
+    found = events(tmp_path)
+    content = found.SummaryMetadata(metadata.SESSION_START_INFO_TAG).plugin_data.content
+    values = metadata.parse_session_start_info_plugin_data(content).hparams
+    assert values["engine.max_steps"].number_value == 4
+    assert [(one.step, one.value) for one in found.Scalars("result/fused/r1")] == [(2, 0.25), (4, 0.5)]
+    assert [one.step for one in found.Scalars("train/loss")] == [2, 4]
+    starts = [
+        event.step
+        for path in tmp_path.glob("events.out.*")
+        for event in EventFileLoader(str(path)).Load()
+        for value in event.summary.value
+        if value.tag == metadata.SESSION_START_INFO_TAG
+    ]
+    assert starts == [4], f"session starts at the steps {starts}"
 
 
 def test_a_pr_curve_holds_precision_and_recall(tmp_path: Path) -> None:

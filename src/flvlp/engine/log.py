@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import torch
 from tensorboard.compat.proto.summary_pb2 import Summary
-from torch.utils.tensorboard import SummaryWriter
+from torch.utils.tensorboard import FileWriter, SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from flvlp import distributed
@@ -26,6 +26,7 @@ from flvlp import distributed
 log = logging.getLogger(__name__)
 
 FORMAT = logging.Formatter("%(asctime)s %(levelname).1s %(message)s", "%H:%M:%S")
+HPARAMS_SUFFIX = ".hparams"  # of the events file that holds the line of the HPARAMS tab
 EARLY_LINES = 1000  # kept until the run folder exists
 PACKAGES = ("torch", "torchvision", "timm", "transformers", "tokenizers", "numpy", "hydra-core")
 
@@ -182,15 +183,22 @@ class RunLog:
         """Records one line of the HPARAMS tab: what ran, and `result/<figure>`, which it compares.
 
         The description of the whole experiment is left out on purpose: TensorBoard would take that of one run for all;
-        without it, it compares the runs itself and shows first what differs between them.
+        without it, it compares the runs itself and shows first what differs between them. Of several lines of a run it
+        would take the first: the line has an events file of its own, and that of an earlier start is removed.
         """
-        if self.writer is None or self.writer.file_writer is None:
+        if self.writer is None:
             return
-        _, start, end = hparams(dict(config), {})
-        for summary in (start, end):
-            self.writer.file_writer.add_summary(summary, step)
         for name, value in figures.items():
             self.writer.add_scalar(f"result/{name}", value, step)
+        self.writer.flush()  # a reader that has gone on to a later file does not come back
+        folder = self.path.parent
+        for earlier in folder.glob(f"*{HPARAMS_SUFFIX}"):
+            earlier.unlink()
+        _, start, end = hparams(dict(config), {})
+        line = FileWriter(str(folder), filename_suffix=HPARAMS_SUFFIX)
+        for summary in (start, end):
+            line.add_summary(summary, step)
+        line.close()
 
     def close(self) -> None:
         """Flushes and closes the events file."""

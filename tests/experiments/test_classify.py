@@ -163,3 +163,18 @@ def test_a_wrong_common_value_stops_before_any_work(task: Task, override: str, k
 def test_weights_of_a_trunk_are_refused_for_other_encoders_and_named_in_the_row(task: Task) -> None:
     with pytest.raises(ValueError, match="encoders_weights: random is for"):
         task("classify", *QUICK, "encoders_weights=random")
+
+
+@pytest.mark.parametrize(
+    ("overrides", "view"),
+    [
+        (("dataset=chexpert", "dataset.standin_studies=90"), "both"),
+        (("dataset=chexpert", "dataset.standin_studies=90", "encoder/lateral=none"), "frontal"),
+        ((), "frontal"),  # NIH14 has no laterals
+    ],
+)
+def test_view_auto_takes_both_where_encoders_and_data_have_a_lateral(
+    task: Task, overrides: tuple[str, ...], view: str
+) -> None:
+    row = result_of(task("classify", *QUICK, "task.head.view=auto", *overrides))
+    assert row["view"] == view

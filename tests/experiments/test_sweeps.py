@@ -40,9 +40,8 @@ def files_of(folder: Path) -> dict[str, float]:
     return {str(path): path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
 
 
-@pytest.fixture(scope="module")
-def swept(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
-    folder = tmp_path_factory.mktemp("sweeps") / "it's one"  # Hydra's grammar needs quotes around this path
+def chained(name: str, phantom_root: Path) -> str:
+    """Returns the override that chains a small retrieval to a job."""
     task = [
         "dataset=phantom",
         f"dataset.root={phantom_root}",
@@ -52,7 +51,13 @@ def swept(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept
         "draws=20",
         "pictures=0",
     ]
-    overrides = (BROKEN, f"then={{found: [retrieve, {', '.join(map(json.dumps, task))}]}}")
+    return f"then={{{name}: [retrieve, {', '.join(map(json.dumps, task))}]}}"
+
+
+@pytest.fixture(scope="module")
+def swept(phantom_root: Path, tmp_path_factory: pytest.TempPathFactory) -> Swept:
+    folder = tmp_path_factory.mktemp("sweeps") / "it's one"  # Hydra's grammar needs quotes around this path
+    overrides = (BROKEN, chained("found", phantom_root))
     first = start_sweep(phantom_root, folder, *overrides)
     before = files_of(folder / "0")
     second = start_sweep(phantom_root, folder, *overrides)
@@ -78,6 +83,15 @@ def test_a_finished_job_is_skipped_and_a_broken_one_tried_again(swept: Swept) ->
     assert swept.second.status == 1
     assert "0 finished, 1 skipped, 1 broken" in swept.second.said
     assert swept.second.said.count("skipped, an earlier start has finished it") == 1
+
+
+def test_a_finished_job_takes_up_a_task_that_is_new_to_it(swept: Swept, phantom_root: Path, tmp_path: Path) -> None:
+    shutil.copytree(swept.folder / "0", tmp_path / "0")
+    trained = (tmp_path / "0" / "metrics.jsonl").read_text()
+    ended = start_sweep(phantom_root, tmp_path, chained("new", phantom_root))
+    assert ended.status == 0 and "1 finished, 0 skipped, 0 broken" in ended.said, ended.said[-2000:]
+    assert (tmp_path / "0" / "tasks" / "new" / "result.json").is_file()
+    assert (tmp_path / "0" / "metrics.jsonl").read_text() == trained, "it trained again"
 
 
 def test_a_finished_job_holds_its_best_figure(swept: Swept) -> None:

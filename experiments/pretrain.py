@@ -30,6 +30,7 @@ from support.inputs import check_same_data, find_tokenizer, name_of, read_source
 from support.jobs import run_job
 from support.seen import write_seen
 from support.sweeps import Done, attempt, refuse_preset_of_sweep
+from support.text_start import with_text_start
 
 if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a misspelt key must not wait for them
     from flvlp.data.loaders import Loaders
@@ -111,10 +112,12 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
     source = read_source(args.dataset, args.encoder.resize, needs_reports=True)
     if args.resume is not None:
         check_same_data(folder, source)
-    saved = folder / "tokenizer" if args.resume else None
-    tokenizer = find_tokenizer(args.encoder.text, source, saved, args.init_from, args.dataset.credentialed)
+    args.encoder.text = with_text_start(args.encoder.text, source, args.dataset.credentialed)
+    tokenizer = find_tokenizer(
+        args.encoder.text, source, folder if args.resume else None, args.init_from, args.dataset.credentialed
+    )
     loaders = make_loaders(args, source, tokenizer)
-    batches, sampler = loaders.training(args.engine.accumulate, args.engine.limit_studies)
+    batches, sampler = loaders.training(args.engine.accumulate, args.engine.limit_studies, args.engine.bucket_steps)
     held_out = hold_out(args, loaders)
 
     # ---- model, optimiser, and where the run stands ----

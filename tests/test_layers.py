@@ -53,7 +53,7 @@ LIGHT = [
     *SOURCE.rglob("*_config.py"),
     SOURCE / "data" / "prompts.py",
     SOURCE / "launch.py",
-    *EXPERIMENTS.rglob("*.py"),
+    *(path for path in EXPERIMENTS.rglob("*.py") if path.name not in ("plain.py", "matmuls.py")),  # of benchmarking
 ]
 HEAVY = {"torch", "timm", "transformers", "torchvision", "pandas", "sklearn", "scipy", "matplotlib"}
 

@@ -139,6 +139,7 @@ FREE_ON_RESUME = (
     "engine.log_pictures",
     "engine.figures_every",
     "engine.projector",
+    "engine.profile",
     "dataset.root",
     "dataset.workers",
     "dataset.on_error",

@@ -161,14 +161,14 @@ def show_studies(
 
 
 def find_tokenizer(
-    text: TextEncoderConfig, source: "StudySource", saved: Path | None, init_from: str | None, credentialed: bool
+    text: TextEncoderConfig, source: "StudySource", resumed: Path | None, init_from: str | None, credentialed: bool
 ) -> "ReportTokenizer":
     """Returns a run's tokenizer: a saved one, that of the pre-trained weights, or one learned from the reports.
 
     Args:
         text: of the encoder.
         source: whose training reports a vocabulary is learned from.
-        saved: tokenizer folder of a resumed run.
+        resumed: folder of a resumed run.
         init_from: folder of saved encoders that a new run starts from.
         credentialed: see `train_tokenizer`.
     """
@@ -176,8 +176,8 @@ def find_tokenizer(
     from flvlp.data import tokenizer as tokenizers
     from flvlp.models.text_encoder import pretrained_location
 
-    if saved is not None:
-        return tokenizers.load_tokenizer(saved)
+    if resumed is not None:
+        return tokenizers.load_tokenizer(resumed / "tokenizer")
     if init_from is not None:
         from flvlp.saved_encoders import load_encoders
 

@@ -2,6 +2,7 @@
 
 import inspect
 import os
+from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
 
@@ -143,6 +144,16 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
+
+
+def average_gradients(parameters: Iterable[nn.Parameter]) -> None:
+    """Averages the gradients of all ranks, as DDP does in its own backward pass; every rank has the same ones."""
+    if world_size() == 1:
+        return
+    for parameter in parameters:
+        if parameter.grad is not None:
+            dist.all_reduce(parameter.grad)
+            parameter.grad /= world_size()
 
 
 def gather_rows(rows: Tensor) -> Tensor:

@@ -147,7 +147,9 @@ class Recorder(torch.optim.SGD):
         self.gradients = {str(i): p.grad.clone() for i, p in enumerate(self.param_groups[0]["params"])}
 
 
-def step_gradients(terms: frozenset[str], ranks: Sequence[int], micro_batches: int) -> Gradients:
+def step_gradients(
+    terms: frozenset[str], ranks: Sequence[int], micro_batches: int, *, gradient_caching: bool = False
+) -> Gradients:
     """Returns the gradients of the real model after one `train_step`."""
     model = make_model(terms, heads=heads_config(queue=6)).train()
     recorder = Recorder([p for p in model.parameters() if p.requires_grad], lr=0.0)
@@ -161,7 +163,7 @@ def step_gradients(terms: frozenset[str], ranks: Sequence[int], micro_batches: i
         scaler=torch.amp.GradScaler("cpu", enabled=False),
         dtype=None,
         device=torch.device("cpu"),
-        config=EngineConfig(clip=1e9, accumulate=micro_batches),
+        config=EngineConfig(clip=1e9, accumulate=micro_batches, gradient_caching=gradient_caching),
         state=TrainState(),
         run_log=nothing,
         checkpoints=nothing,
@@ -230,6 +232,7 @@ def work(rank: int, folder: str) -> None:
                 results[f"{term}, {layout}"] = linear_gradients(term, layout, [rank])
         results["all terms"] = step_gradients(ALL_TERMS, [rank], 1)
         results["accumulated"] = step_gradients(frozenset({"mlm", "view_alignment"}), [rank], 2)
+        results["cached"] = step_gradients(ALL_TERMS, [rank], 2, gradient_caching=True)
         torch.save(results, Path(folder) / f"rank{rank}.pt")
     finally:
         dist.destroy_process_group()

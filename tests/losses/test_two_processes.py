@@ -51,7 +51,11 @@ def test_the_queue_matters_in_the_second_step_of_that_test() -> None:
 
 @pytest.mark.parametrize(
     ("name", "terms", "micro_batches"),
-    [("all terms", ALL_TERMS, 1), ("accumulated", frozenset({"mlm", "view_alignment"}), 2)],
+    [
+        ("all terms", ALL_TERMS, 1),
+        ("accumulated", frozenset({"mlm", "view_alignment"}), 2),
+        ("cached", ALL_TERMS, 2),
+    ],
 )
 def test_a_step_of_the_real_model_has_the_gradient_of_the_full_batch(
     results: Results, name: str, terms: frozenset[str], micro_batches: int

@@ -45,8 +45,17 @@ class Loaders:
     rank: int
     world_size: int
 
-    def training(self, accumulate: int, limit_studies: int | None) -> tuple[DataLoader[Batch], EpochSampler]:
-        """Returns the training loader, of the first `limit_studies` where given, and its sampler (`start` it first)."""
+    def training(
+        self, accumulate: int, limit_studies: int | None, bucket_steps: int = 0
+    ) -> tuple[DataLoader[Batch], EpochSampler]:
+        """Returns the training loader and its sampler (`start` it first).
+
+        Args:
+            accumulate: micro-batches per optimiser step.
+            limit_studies: train on the first n; None for all.
+            bucket_steps: steps whose reports are sorted by length (`EpochSampler`); 0 for none.
+        """
+        words = [len(study.report.split()) for study in self.source.studies] if bucket_steps else None
         sampler = EpochSampler(
             self.source.splits["train"][:limit_studies],
             batch_size=self.batch_size,
@@ -54,6 +63,8 @@ class Loaders:
             seed=self.seed,
             rank=self.rank,
             world_size=self.world_size,
+            lengths=None if words is None else np.array(words),
+            bucket_steps=max(bucket_steps, 1),
         )
         if sampler.dropped:
             log.info(

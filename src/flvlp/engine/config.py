@@ -14,7 +14,11 @@ class EngineConfig:
         max_steps: stop after this many optimiser steps without rescaling the schedule; null for no limit.
         batch_size: B, studies per rank and micro-batch.
         accumulate: micro-batches per optimiser step.
+        gradient_caching: the terms that compare studies see all micro-batches of the step (of all ranks) at once, as if
+            they were one batch, for one more forward pass of the encoders (`flvlp.engine.caching`).
         limit_studies: train on the first n training studies only; null for all.
+        bucket_steps: steps whose studies are sorted by the length of their reports, so that a batch holds reports of
+            like length and little padding; its studies are then compared with such ones only. 0 for none.
         lr: learning rate of pre-trained trunks; new_lr_scale: factor for everything else.
         warmup_epochs: linear from `warmup_start` * lr, then cosine to 0.
         weight_decay, betas, clip: AdamW and the gradient norm's bound.
@@ -30,6 +34,7 @@ class EngineConfig:
         projector: held-out studies in TensorBoard's embedding projector at the end; 0 for none.
         activation_checkpointing: recompute activations of the trunks in the backward pass.
         compile: torch.compile the model.
+        profile: write a trace of a few steps, and where their time goes, into `profile/` (docs/speed.md).
     best_metric: validation figure (larger is better) that decides what `encoders/` holds.
     """
 
@@ -37,7 +42,9 @@ class EngineConfig:
     max_steps: int | None = None
     batch_size: int = 32
     accumulate: int = 1
+    gradient_caching: bool = False
     limit_studies: int | None = None
+    bucket_steps: int = 0
     lr: float = 1e-5
     new_lr_scale: float = 5.0
     warmup_epochs: float = 5.0
@@ -56,6 +63,7 @@ class EngineConfig:
     projector: int = 500
     activation_checkpointing: bool = False
     compile: bool = False
+    profile: bool = False
     best_metric: str = "retrieval/fused/r1"
 
     def __post_init__(self) -> None:
@@ -63,13 +71,21 @@ class EngineConfig:
             raise ValueError(
                 f"engine.precision: unknown choice {self.precision!r}; choose one of: {', '.join(PRECISIONS)}"
             )
+        if self.gradient_caching and (self.accumulate == 1 or self.compile):
+            raise ValueError(
+                f"engine.gradient_caching: needs engine.accumulate above 1 (got {self.accumulate}) and "
+                f"engine.compile=false (got {self.compile})"
+            )
         for key in ("epochs", "batch_size", "accumulate", "log_every", "keep_checkpoints"):
             if getattr(self, key) < 1:
                 raise ValueError(f"engine.{key}: must be at least 1, got {getattr(self, key)}")
         for key in ("lr", "new_lr_scale", "clip"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"engine.{key}: must be positive, got {getattr(self, key)}")
-        for key in ("num_workers", "checkpoint_every", "warmup_epochs", "log_pictures", "figures_every", "projector"):
+        for key in (
+            *("num_workers", "checkpoint_every", "warmup_epochs", "log_pictures", "figures_every", "projector"),
+            "bucket_steps",
+        ):
             if getattr(self, key) < 0:
                 raise ValueError(f"engine.{key}: must not be negative, got {getattr(self, key)}")
         for key in ("max_steps", "limit_studies"):

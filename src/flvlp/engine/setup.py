@@ -42,7 +42,10 @@ def set_up_training(
 
     Raises:
         FileNotFoundError: a resumed run without a checkpoint.
+        ValueError: gradient caching with a BatchNorm that would count every batch twice.
     """
+    if config.gradient_caching:
+        refuse_statistics(model)
     device = next(model.parameters()).device
     torch.manual_seed(seed + 1 + distributed.rank())
     optimizer = optim.build_optimizer(model.param_groups(config.new_lr_scale), config)
@@ -72,3 +75,13 @@ def set_up_training(
         name_study=name_study,
         steps_per_epoch=steps_per_epoch,
     )
+
+
+def refuse_statistics(model: torch.nn.Module) -> None:
+    """Raises `ValueError` for a norm that keeps statistics of batches: caching runs the encoders twice, in parts."""
+    for name, module in model.named_modules():
+        if isinstance(module, torch.nn.modules.batchnorm._BatchNorm) and module.training and module.track_running_stats:
+            raise ValueError(
+                f"engine.gradient_caching: {name} is a BatchNorm with statistics of its own batches; set "
+                "encoder.<view>.norm=group or frozen_batch, or freeze the encoder"
+            )

@@ -17,10 +17,12 @@ from tqdm import tqdm
 from tqdm.contrib.logging import logging_redirect_tqdm
 
 from flvlp import distributed
+from flvlp.engine.caching import cached_backward
 from flvlp.engine.checkpoint import Checkpoints, TrainState
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.log import RunLog, peak_memory_gib
 from flvlp.engine.optim import Schedule
+from flvlp.engine.profile import phase, profiled
 from flvlp.types import Batch, Counts, Output
 
 log = logging.getLogger(__name__)
@@ -66,6 +68,10 @@ class Training:
         """The model without DDP around it."""
         return self.model.module if isinstance(self.model, DistributedDataParallel) else self.model
 
+    def autocast(self) -> torch.autocast:
+        """Returns the context that the model runs in."""
+        return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
+
     def save(self) -> None:
         """Writes a checkpoint of the current state."""
         self.checkpoints.save(self.bare_model, self.optimizer, self.scaler, self.state)
@@ -96,27 +102,36 @@ def train_step(training: Training, micro_batches: list[Batch]) -> tuple[dict[str
         the terms of this rank (averaged over ranks they are the step's), and the gradient norm before clipping; both
         still on the device, nothing waits for them.
     """
-    model, optimizer, scaler = training.model, training.optimizer, training.scaler
+    optimizer, scaler = training.optimizer, training.scaler
     counts = count_step(micro_batches, training.device, training.state.step / training.steps_per_epoch)
     training.schedule.apply(optimizer, training.state.step)
-    terms: dict[str, Tensor] = {}
-    for number, batch in enumerate(micro_batches, start=1):
-        is_last = number == len(micro_batches)
-        waits = isinstance(model, DistributedDataParallel) and not is_last
-        with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
-            with torch.autocast(training.device.type, dtype=training.dtype, enabled=training.dtype is not None):
-                output = model(batch.to(training.device))
-            losses = training.criterion(output, counts)
-            scaler.scale(losses["total"]).backward()
-        for name, value in losses.items():
-            terms[name] = terms.get(name, 0) + value.detach()
-    scaler.unscale_(optimizer)
-    norm = nn.utils.clip_grad_norm_(training.bare_model.parameters(), training.config.clip)
-    scaler.step(optimizer)
-    scaler.update()
-    optimizer.zero_grad(set_to_none=True)
+    backward = cached_backward if training.config.gradient_caching else backward_each
+    terms = backward(training, micro_batches, counts)
+    with phase("step/optimiser"):
+        scaler.unscale_(optimizer)
+        norm = nn.utils.clip_grad_norm_(training.bare_model.parameters(), training.config.clip)
+        scaler.step(optimizer)
+        scaler.update()
+        optimizer.zero_grad(set_to_none=True)
     training.state.step += 1
     return terms, norm
+
+
+def backward_each(training: Training, micro_batches: list[Batch], counts: Counts) -> dict[str, Tensor]:
+    """Accumulates the gradient of one micro-batch after the other; returns the terms of this rank, detached."""
+    model, terms = training.model, dict[str, Tensor]()
+    for number, batch in enumerate(micro_batches, start=1):
+        waits = isinstance(model, DistributedDataParallel) and number < len(micro_batches)
+        with model.no_sync() if waits else nullcontext():  # type: ignore[operator]
+            with phase("step/forward"), training.autocast():
+                output = model(batch.to(training.device))
+            with phase("step/loss"):
+                losses = training.criterion(output, counts)
+            with phase("step/backward"):
+                training.scaler.scale(losses["total"]).backward()
+        for name, value in losses.items():
+            terms[name] = terms.get(name, 0) + value.detach()
+    return terms
 
 
 def train_epoch(training: Training, batches: Iterator[Batch], first_step: int, steps: int) -> None:
@@ -141,15 +156,18 @@ def train_epoch(training: Training, batches: Iterator[Batch], first_step: int, s
         disable=None if distributed.is_main() else True,  # None: only on a terminal
         leave=False,
     )
-    with bar, logging_redirect_tqdm():
+    is_profiled = config.profile and state.step == first_step  # the first epoch of the run
+    with bar, logging_redirect_tqdm(), profiled(training.run_log.path.parent if is_profiled else None) as profiler:
         for _ in range(first_step, steps):
             if config.max_steps is not None and state.step >= config.max_steps:
                 break
-            micro_batches = [next(batches) for _ in range(config.accumulate)]
+            with phase("step/data"):
+                micro_batches = [next(batches) for _ in range(config.accumulate)]
             meter.skipped += _list_skipped(training, micro_batches)
             terms, norm = train_step(training, micro_batches)
             meter.add(terms, norm, sum(len(batch.tokens) for batch in micro_batches))
             bar.update()
+            profiler.step()
             if state.step % config.log_every == 0:
                 bar.set_postfix(meter.report())
             if config.checkpoint_every and state.step % config.checkpoint_every == 0:

@@ -7,6 +7,7 @@ ADAPTERS = ("linear", "mlp")
 NORMS = ("as_is", "group", "frozen_batch", "sync_batch")
 POOLS = ("cls", "mean")
 SHARED, NONE = "shared", "none"  # values of `lateral.backbone` that are no timm name
+REPORTS = "reports"  # value of `text.weights`
 
 
 def _check(key: str, value: str, choices: tuple[str, ...]) -> None:
@@ -62,17 +63,45 @@ class ImageEncoderConfig(TrunkConfig):
 
 
 @dataclass
+class ReportsConfig:
+    """How a text encoder is pre-trained on the training reports alone, by masked language modelling.
+
+    Attributes:
+        root: folder that keeps what was made, so that it is made once.
+        epochs, batch_size, lr: of AdamW; a tenth of the steps warms up, then cosine to 0.
+        rate: share of the words that are masked.
+    """
+
+    root: str = "cache/text"
+    epochs: int = 30
+    batch_size: int = 64
+    lr: float = 1e-3
+    rate: float = 0.3
+
+    def __post_init__(self) -> None:
+        for key, least in (("epochs", 1), ("batch_size", 1)):
+            if getattr(self, key) < least:
+                raise ValueError(f"encoder.text.reports.{key}: must be at least {least}, got {getattr(self, key)}")
+        if self.lr <= 0 or not 0 < self.rate < 1:
+            raise ValueError(
+                f"encoder.text.reports: lr must be positive and rate in (0, 1), got {self.lr} and {self.rate}"
+            )
+
+
+@dataclass
 class TextEncoderConfig(TrunkConfig):
     """The report encoder, a BERT.
 
     Attributes:
         name: hub name of the pre-trained weights and their tokenizer.
         package: installed Python package whose `model` folder holds them instead; "" for none.
-        weights: as in `TrunkConfig`; with `random` the word-piece vocabulary is learned from the training reports, a
-            folder is one in Hugging Face layout (weights and tokenizer).
+        weights: as in `TrunkConfig`; with `random` the word-piece vocabulary is learned from the training reports, with
+            `reports` the weights are, too (see `ReportsConfig`), a folder is one in Hugging Face layout (weights and
+            tokenizer).
+        reports: how, with `weights=reports`.
         pool: report feature from `cls`, or the `mean` over real tokens.
         max_tokens: reports are cut to this many pieces, [CLS] and [SEP] included.
-        vocab_size, hidden_size, layers, heads, intermediate_size, dropout: architecture of `random` weights.
+        vocab_size, hidden_size, layers, heads, intermediate_size, dropout: architecture of `random` and `reports`.
     """
 
     name: str = ""
@@ -85,6 +114,7 @@ class TextEncoderConfig(TrunkConfig):
     heads: int = 12
     intermediate_size: int = 3072
     dropout: float = 0.1
+    reports: ReportsConfig = field(default_factory=ReportsConfig)
 
     def __post_init__(self) -> None:
         TrunkConfig.__post_init__(self)

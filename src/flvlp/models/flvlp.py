@@ -65,8 +65,38 @@ class FLVLP(TrainableModel):
 
     def forward(self, batch: Batch) -> Output:
         """Returns what the active terms need for one micro-batch."""
+        return self.complete(batch, self.encode(batch))
+
+    def encode(self, batch: Batch) -> dict[str, Tensor]:
+        """Runs the encoders on a micro-batch; row i of each result is of study i.
+
+        Returns:
+            `frontal_patches`, `frontal`, `lateral_patches`, `lateral` (see `Views`), `words`, `report`, and
+            `masked_words` where `mlm` runs.
+        """
         views = self.encoders.encode_views(batch)
         text, masked_words = self.encode_reports(batch)
+        features = {
+            "frontal_patches": views.frontal_patches,
+            "frontal": views.frontal,
+            "lateral_patches": views.lateral_patches,
+            "lateral": views.lateral,
+            "words": text.words,
+            "report": text.report,
+        }
+        return features if masked_words is None else features | {"masked_words": masked_words}
+
+    def complete(self, batch: Batch, features: dict[str, Tensor]) -> Output:
+        """Returns what the active terms need, from what `encode` gave for the studies of a batch."""
+        views = Views(
+            features["frontal_patches"],
+            features["frontal"],
+            features["lateral_patches"],
+            features["lateral"],
+            batch.has_lateral,
+            batch.lateral_rows,
+        )
+        text, masked_words = TextFeatures(features["words"], features["report"]), features.get("masked_words")
         return Output(
             frontal=views.frontal,
             lateral=views.lateral,

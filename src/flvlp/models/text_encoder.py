@@ -23,8 +23,8 @@ def pretrained_location(config: TextEncoderConfig) -> str:
     if config.weights not in ("pretrained", "random"):
         if not Path(config.weights).is_dir():
             raise FileNotFoundError(
-                f"encoder.text.weights: no such folder ({config.weights}); valid: pretrained, random, or a folder in "
-                "Hugging Face layout (config.json, model.safetensors, tokenizer.json)"
+                f"encoder.text.weights: no such folder ({config.weights}); valid: pretrained, random, a folder in "
+                "Hugging Face layout (config.json, model.safetensors, tokenizer.json), and in pre-training reports"
             )
         return config.weights
     if not config.package:

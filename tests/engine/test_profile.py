@@ -1,0 +1,57 @@
+"""The profile of a training step: a trace that can be read, and a table of its phases."""
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+import torch
+
+from flvlp.engine.profile import FOLDER, SKIPPED, TABLE, TRACED, WARM_UP, phase, profiled
+
+STEPS = SKIPPED + WARM_UP + TRACED
+
+
+def work(folder: Path | None, steps: int) -> None:
+    """Multiplies matrices in one phase, adds them in another."""
+    square = torch.ones(64, 64)
+    with profiled(folder) as profiler:
+        for _ in range(steps):
+            with phase("step/forward"):
+                square @ square
+                square @ square
+            with phase("step/optimiser"):
+                square + 1
+            profiler.step()
+
+
+@pytest.mark.parametrize("steps", [STEPS, STEPS - 1, STEPS + 2], ids=["all", "one fewer", "more"])
+def test_the_table_names_phases_and_counts_operators_a_step(tmp_path: Path, steps: int) -> None:
+    work(tmp_path, steps)
+    lines = [line.split() for line in (tmp_path / FOLDER / TABLE).read_text().splitlines()]
+    phases = {line[0]: float(line[2].rstrip("%")) for line in lines if line and line[0] in ("forward", "optimiser")}
+    assert set(phases) == {"forward", "optimiser"}, lines
+    assert sum(phases.values()) == pytest.approx(100, abs=0.2), f"shares {phases}"
+    (product,) = [line for line in lines if line and line[0] == "aten::mm"]
+    assert product[-1] == "2", f"{product}: two products a step"
+
+
+def test_the_trace_holds_the_phases(tmp_path: Path) -> None:
+    work(tmp_path, STEPS)
+    (trace,) = (tmp_path / FOLDER).glob("rank0.*.pt.trace.json")
+    names = [event.get("name") for event in json.loads(trace.read_text())["traceEvents"]]
+    assert names.count("step/forward") == TRACED, f"{names.count('step/forward')} of {TRACED} traced steps"
+
+
+def test_a_training_that_is_too_short_says_so(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        work(tmp_path, SKIPPED + WARM_UP)
+    assert "engine.profile: nothing is written before step 5; train longer" in caplog.text
+    assert not (tmp_path / FOLDER / TABLE).exists()
+
+
+def test_without_a_profile_nothing_is_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
+    with caplog.at_level(logging.WARNING):
+        work(None, STEPS)
+    assert not list(tmp_path.iterdir())
+    assert not caplog.text

@@ -90,7 +90,8 @@ def _made(value: Any, device: torch.device) -> Any:
     if not isinstance(value, _Shape):
         return value
     shape, strides, dtype = value
-    return torch.empty_strided(shape, strides, dtype=dtype, device=device).normal_()
+    reach = 1 + sum((size - 1) * stride for size, stride in zip(shape, strides, strict=True))  # expanded ones overlap
+    return torch.randn(reach, device=device).to(dtype).as_strided(shape, strides)
 
 
 def _time(run: Callable[..., Any], arguments: Any, device: torch.device, repeats: int) -> tuple[float, Any]:

@@ -23,7 +23,7 @@ LAUNCH := $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain ablation report eval-cls eval-seg eval-det eval-retrieval eval-zeroshot explain prepare doctor test test-slow check format tensorboard clean
+.PHONY: help setup pretrain ablation report eval-cls eval-seg eval-det eval-retrieval eval-zeroshot explain benchmark prepare doctor test test-slow check format tensorboard clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -73,6 +73,9 @@ eval-zeroshot: $(STAMP) ## classify by prompts (CheXpert; ARGS="prompts=chexzero
 
 explain: $(STAMP) ## heat maps of phrases (ARGS="frontal=a.png phrase=..."), or grounding (DATASET=ms_cxr, ROOT=/data/ms_cxr)
 	$(LAUNCH) experiments/explain.py $(EVAL_DATA) $(ARGS)
+
+benchmark: $(STAMP) ## speed and memory beside a plain reference (ARGS="rows=[step_bf16,cache]")
+	$(BIN)/python experiments/benchmark.py $(ARGS)
 
 prepare: $(STAMP) ## count a download and decode its pictures once: DATASET=nih14 ROOT=/data/nih
 	$(BIN)/python experiments/prepare.py dataset=$(DATASET) $(if $(ROOT),"dataset.root='$(ROOT)'") $(ARGS)

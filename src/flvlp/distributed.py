@@ -45,7 +45,8 @@ def start() -> torch.device:
     if has_cuda:
         torch.cuda.set_device(local_rank)
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        dist.init_process_group("nccl" if has_cuda else "gloo", timeout=TIMEOUT)
+        # gloo beside nccl, for flags that must not wait for the device
+        dist.init_process_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo", timeout=TIMEOUT)
     if has_cuda:
         return torch.device("cuda", local_rank)
     # This switch rules the CPU's kernel too: with reports of 100 words the plain one is a fifth faster (docs/log.md).
@@ -144,6 +145,15 @@ def sum_over_ranks(values: Tensor) -> Tensor:
     if dist.is_initialized():
         dist.all_reduce(values)
     return values
+
+
+def any_rank(is_true: bool) -> bool:
+    """Returns whether it is true on any rank, without waiting for an accelerator."""
+    if world_size() == 1:
+        return is_true
+    flag = torch.tensor(int(is_true))
+    dist.all_reduce(flag, op=dist.ReduceOp.MAX)
+    return bool(flag.item())
 
 
 def average_gradients(parameters: Iterable[nn.Parameter]) -> None:

@@ -47,7 +47,7 @@ def test_batches_are_padded_to_their_own_longest() -> None:
 
 def test_masks_are_a_function_of_seed_epoch_and_report() -> None:
     sampler = EpochSampler(np.arange(4), batch_size=2, accumulate=1, seed=0)
-    drawn = {}
+    drawn: dict[tuple[int, int], dict[int, list[int]]] = {}
     for seed, epoch in ((0, 0), (0, 1), (1, 0), (0, 0)):
         sampler.start(epoch)
         order = [position for _, position in sampler]

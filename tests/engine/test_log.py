@@ -1,5 +1,6 @@
 """What TensorBoard reads of a run folder, read back by its own readers."""
 
+import json
 from pathlib import Path
 
 import numpy as np
@@ -95,3 +96,23 @@ def test_points_of_the_projector_replace_those_that_were_there(tmp_path: Path, h
     assert len((folder / "tensors.tsv").read_text().splitlines()) == 2
     assert (folder / "sprite.png").exists() == has_pictures
     assert "points" in (tmp_path / "projector_config.pbtxt").read_text()
+
+
+def test_a_folder_that_takes_no_events_costs_tensorboard_and_not_the_run(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    def refused(*_: object, **__: object) -> None:
+        raise PermissionError(13, "Permission denied")
+
+    monkeypatch.setattr("flvlp.engine.log.SummaryWriter", refused)
+    run_log = RunLog(tmp_path)
+    assert "no TensorBoard: events cannot be written" in caplog.text
+    run_log.write("train", 1, 0, {"total": 2.0})
+    run_log.text("a", "b", 0)
+    run_log.close()
+    assert json.loads((tmp_path / "metrics.jsonl").read_text()) == {
+        "part": "train",
+        "step": 1,
+        "epoch": 0,
+        "total": 2.0,
+    }

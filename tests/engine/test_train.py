@@ -1,4 +1,4 @@
-"""One optimiser step: counts, clipping, the schedule, and a loss that is not finite."""
+"""One optimiser step: counts, clipping and the schedule."""
 
 import os
 from pathlib import Path
@@ -11,10 +11,10 @@ from torch import Tensor
 from flvlp.engine.checkpoint import TrainState
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.optim import Schedule
-from flvlp.engine.train import Criterion, Meter, Training, count_step, train_step
+from flvlp.engine.train import Criterion, Training, count_step, train_step
 from flvlp.losses.config import LossConfig
 from flvlp.losses.total import LossSum
-from flvlp.types import Batch, Counts, Output
+from flvlp.types import Batch
 from tests.builders import ALL_TERMS, counts_of, make_batch, make_model
 
 CPU = torch.device("cpu")
@@ -24,7 +24,7 @@ BATCHES = [make_batch([True, False, True], seed=1), make_batch([False, True], is
 def training(clip: float = 1.0, scaler: Any = None, criterion: Criterion | None = None) -> Training:
     """Returns plain gradient descent at rate 1, so that the step is the gradient."""
     model = make_model()
-    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0)
+    optimizer = torch.optim.SGD([p for p in model.parameters() if p.requires_grad], lr=1.0, fused=True)
     optimizer.param_groups[0]["peak_lr"] = 1.0
     return Training(
         model=model.train(),
@@ -82,6 +82,9 @@ def test_terms_of_the_micro_batches_are_summed_and_no_gradient_stays() -> None:
 class Overflows:
     """A scaler that finds an overflow and skips the step."""
 
+    def is_enabled(self) -> bool:
+        return True
+
     def scale(self, loss: Tensor) -> Tensor:
         return loss
 
@@ -101,15 +104,3 @@ def test_a_step_skipped_for_overflow_advances_the_schedule_too() -> None:
         rates.append(run.optimizer.param_groups[0]["lr"])
     assert torch.equal(weights(run), before)
     assert rates == pytest.approx([0.1, 0.325, 0.55]), f"rates {rates}, by hand [0.1, 0.325, 0.55]"
-
-
-def test_a_loss_that_is_not_finite_stops_the_run_with_every_term() -> None:
-    def broken(output: Output, _: Counts) -> dict[str, Tensor]:
-        value = output.report.sum() * torch.nan
-        return {"itc": output.report.sum() * 0 + 2, "total": value}
-
-    run = training(criterion=broken)
-    meter = Meter(run)
-    meter.add(*train_step(run, BATCHES[:1]), 3)
-    with pytest.raises(FloatingPointError, match=r"itc.*total"):
-        meter.report()

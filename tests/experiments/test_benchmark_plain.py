@@ -76,7 +76,7 @@ def test_a_lateral_trunk_that_comes_pre_trained_is_frozen_and_nothing_is_fetched
     model = make_model(replace(workload(), encoder=encoder))
     assert model.encoders.lateral is not None
     assert not any(parameter.requires_grad for parameter in model.encoders.lateral.trunk.parameters())
-    assert model.encoders.lateral.adapter[0].weight.requires_grad
+    assert all(parameter.requires_grad for parameter in model.encoders.lateral.adapter.parameters())
     assert drawn(encoder).lateral.weights == "random"
 
 

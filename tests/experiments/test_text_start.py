@@ -91,7 +91,7 @@ def test_what_breaks_leaves_no_folder(text: Any, monkeypatch: pytest.MonkeyPatch
 def test_the_process_that_makes_it_is_no_rank(text: Any, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     for name, value in {"RANK": "1", "WORLD_SIZE": "2", "LOCAL_RANK": "1", "MASTER_ADDR": "nowhere"}.items():
         monkeypatch.setenv(name, value)
-    seen = {}
+    seen: dict[str, str] = {}
     monkeypatch.setattr(text_start, "train_text", lambda *_: seen.update(os.environ))
     text_start._train_alone(text, [], False, tmp_path)
     assert seen

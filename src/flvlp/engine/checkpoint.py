@@ -3,6 +3,7 @@
 import logging
 import os
 import re
+import zipfile
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -28,6 +29,7 @@ class TrainState:
         epoch: epochs finished, their validation included.
         studies: studies seen by all ranks.
         skipped: studies of all ranks masked because an image could not be read.
+        left_out: steps that changed nothing because their gradient was not finite.
         best: best value of `engine.best_metric` so far.
     """
 
@@ -35,6 +37,7 @@ class TrainState:
     epoch: int = 0
     studies: int = 0
     skipped: int = 0
+    left_out: int = 0
     best: float | None = None
 
 
@@ -54,6 +57,22 @@ def write_atomically(content: dict[str, Any], path: Path) -> None:
 def list_checkpoints(folder: Path) -> list[Path]:
     """Returns the checkpoints of a folder, oldest first."""
     return sorted(path for path in folder.glob("step_*.pt") if PATTERN.fullmatch(path.name))
+
+
+def damage(path: Path) -> str:
+    """Returns what is wrong with a checkpoint file, "" for a whole one.
+
+    PyTorch writes a checksum (CRC-32) of every tensor, and does not look at it when it reads.
+    """
+    try:
+        with zipfile.ZipFile(path) as archive:
+            broken = archive.testzip()
+        if broken:
+            return f"checksum of {broken} differs"
+        torch.load(path, map_location="meta", weights_only=True)  # headers and structure; reads no tensor
+    except Exception as error:
+        return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+    return ""
 
 
 class Checkpoints:
@@ -77,20 +96,53 @@ class Checkpoints:
             "torch": str(torch.__version__),
             "threads": torch.get_num_threads(),
         }
-        write_atomically(content, self.folder / NAME.format(state.step))
+        path = self.folder / NAME.format(state.step)
+        try:
+            write_atomically(content, path)
+        except OSError as error:  # a full disk: what is there stays, and a later one may find room
+            kept = list_checkpoints(self.folder)
+            log.error(  # noqa: TRY400 - nothing is wrong with this program
+                "checkpoint of step %d is NOT written (%s); training goes on, and %s; make room on the disk",
+                state.step,
+                error,
+                f"the last one is {kept[-1].name}" if kept else "there is none to resume from",
+            )
+            return
         for old in list_checkpoints(self.folder)[: -self.keep]:
             old.unlink()
+
+    def newest(self) -> Path:
+        """Returns the last checkpoint that is whole, and says which ones are not; the same on every rank.
+
+        Raises:
+            FileNotFoundError: the folder holds none.
+            ValueError: all are damaged.
+        """
+        return distributed.broadcast_object(self._newest() if distributed.is_main() else Path())
+
+    def _newest(self) -> Path:
+        found = list_checkpoints(self.folder)
+        if not found:
+            raise FileNotFoundError(f"resume: no checkpoint in {self.folder}; start a new run without resume=")
+        for path in reversed(found):
+            wrong = damage(path)
+            if not wrong:
+                return path
+            log.warning("resume: %s is damaged (%s); the one before it is taken", path, wrong)
+        raise ValueError(
+            f"resume: all {len(found)} checkpoints in {self.folder} are damaged; start a new run, with "
+            "init_from=<run>/encoders_last where its encoders are whole"
+        )
 
     def load(self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> TrainState:
         """Restores the last checkpoint into model, optimiser, scaler and this rank's generators.
 
         Raises:
             FileNotFoundError: the folder holds none.
+            ValueError: all are damaged.
         """
-        found = list_checkpoints(self.folder)
-        if not found:
-            raise FileNotFoundError(f"resume: no checkpoint in {self.folder}; start a new run without resume=")
-        content = torch.load(found[-1], map_location="cpu", weights_only=True)
+        path = self.newest()
+        content = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
         scaler.load_state_dict(content["scaler"])
@@ -105,5 +157,5 @@ class Checkpoints:
                 len(content["rng"]),
                 distributed.world_size(),
             )
-        log.info("resumed from %s", found[-1])
+        log.info("resumed from %s", path)
         return TrainState(**{field.name: content["state"][field.name] for field in fields(TrainState)})

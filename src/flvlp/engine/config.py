@@ -22,6 +22,7 @@ class EngineConfig:
         lr: learning rate of pre-trained trunks; new_lr_scale: factor for everything else.
         warmup_epochs: linear from `warmup_start` * lr, then cosine to 0.
         weight_decay, betas, clip: AdamW and the gradient norm's bound.
+        max_left_out: steps in a row whose gradient is not finite before training stops; single ones are left out.
         precision: `auto` takes bf16 where the processor has it, else fp16 on CUDA and fp32 on a CPU.
     and that should not (beyond rounding):
         num_workers: processes that read data for one rank; 0 reads in the training process.
@@ -52,6 +53,7 @@ class EngineConfig:
     weight_decay: float = 0.05
     betas: tuple[float, float] = (0.9, 0.999)
     clip: float = 1.0
+    max_left_out: int = 20
     precision: str = "auto"
     num_workers: int = 2
     log_every: int = 20
@@ -76,7 +78,7 @@ class EngineConfig:
                 f"engine.gradient_caching: needs engine.accumulate above 1 (got {self.accumulate}) and "
                 f"engine.compile=false (got {self.compile})"
             )
-        for key in ("epochs", "batch_size", "accumulate", "log_every", "keep_checkpoints"):
+        for key in ("epochs", "batch_size", "accumulate", "log_every", "keep_checkpoints", "max_left_out"):
             if getattr(self, key) < 1:
                 raise ValueError(f"engine.{key}: must be at least 1, got {getattr(self, key)}")
         for key in ("lr", "new_lr_scale", "clip"):

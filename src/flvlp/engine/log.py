@@ -120,15 +120,22 @@ class RunLog:
             return
         cut_lines(self.path, first_step)
         folder.mkdir(parents=True, exist_ok=True)
-        self.writer = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+        try:
+            self.writer = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
+        except OSError as error:
+            log.warning(
+                "no TensorBoard: events cannot be written to %s (%s); metrics.jsonl has the figures", folder, error
+            )
 
     def write(self, part: str, step: int, epoch: int, values: Mapping[str, float]) -> None:
         """Records figures of `part` (`train`, `validation`) at an optimiser step."""
-        if self.writer is None:
+        if not distributed.is_main():
             return
         record = {"part": part, "step": step, "epoch": epoch, **values}
         with self.path.open("a") as file:
             file.write(json.dumps(record) + "\n")
+        if self.writer is None:
+            return
         for key, value in values.items():
             self.writer.add_scalar(f"{part}/{key}", value, step)
 

@@ -2,10 +2,8 @@
 
 import json
 import logging
-import math
-import time
 from collections.abc import Callable, Iterator
-from contextlib import nullcontext
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -20,9 +18,11 @@ from flvlp import distributed
 from flvlp.engine.caching import cached_backward
 from flvlp.engine.checkpoint import Checkpoints, TrainState
 from flvlp.engine.config import EngineConfig
-from flvlp.engine.log import RunLog, peak_memory_gib
+from flvlp.engine.log import RunLog
+from flvlp.engine.meter import Meter
 from flvlp.engine.optim import Schedule
 from flvlp.engine.profile import phase, profiled
+from flvlp.engine.stopping import PREEMPTED, StopRequest
 from flvlp.types import Batch, Counts, Output
 
 log = logging.getLogger(__name__)
@@ -110,11 +110,28 @@ def train_step(training: Training, micro_batches: list[Batch]) -> tuple[dict[str
     with phase("step/optimiser"):
         scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(training.bare_model.parameters(), training.config.clip)
-        scaler.step(optimizer)
+        with left_out_where_broken(optimizer, scaler, norm):
+            scaler.step(optimizer)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
     training.state.step += 1
     return terms, norm
+
+
+@contextmanager
+def left_out_where_broken(optimizer: torch.optim.Optimizer, scaler: Any, norm: Tensor) -> Iterator[None]:
+    """Makes a step inside change nothing where the gradient is not finite, without waiting for the device to tell.
+
+    The norm is that of all ranks, so that they agree. A scaler (fp16) does the same by itself.
+    """
+    if scaler.is_enabled():
+        yield
+        return
+    optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined] # what scalers tell fused kernels
+    try:
+        yield
+    finally:
+        del optimizer.found_inf  # type: ignore[attr-defined]
 
 
 def backward_each(training: Training, micro_batches: list[Batch], counts: Counts) -> dict[str, Tensor]:
@@ -143,7 +160,9 @@ def train_epoch(training: Training, batches: Iterator[Batch], first_step: int, s
         first_step, steps: within the epoch.
 
     Raises:
-        FloatingPointError: the loss is not finite; the message holds every term.
+        FloatingPointError: `engine.max_left_out` steps in a row whose gradient is not finite; the state is saved.
+        SystemExit: of status `PREEMPTED`, this or another rank got SIGTERM; the state is saved.
+        RuntimeError: a data worker died.
     """
     config, state = training.config, training.state
     training.model.train()
@@ -157,25 +176,46 @@ def train_epoch(training: Training, batches: Iterator[Batch], first_step: int, s
         leave=False,
     )
     is_profiled = config.profile and state.step == first_step  # the first epoch of the run
-    with bar, logging_redirect_tqdm(), profiled(training.run_log.path.parent if is_profiled else None) as profiler:
+    trace = profiled(training.run_log.path.parent if is_profiled else None)
+    with bar, logging_redirect_tqdm(), trace as profiler, StopRequest() as stop:
         for _ in range(first_step, steps):
             if config.max_steps is not None and state.step >= config.max_steps:
                 break
             with phase("step/data"):
-                micro_batches = [next(batches) for _ in range(config.accumulate)]
+                micro_batches = _next_batches(training, batches)
             meter.skipped += _list_skipped(training, micro_batches)
             terms, norm = train_step(training, micro_batches)
-            meter.add(terms, norm, sum(len(batch.tokens) for batch in micro_batches))
+            meter.add(terms, norm, [index for batch in micro_batches for index in batch.study_index.tolist()])
             bar.update()
             profiler.step()
+            if stop.is_asked():
+                training.save()
+                log.warning("stopped by SIGTERM after step %d; resume=<run folder> goes on there", state.step)
+                raise SystemExit(PREEMPTED)
             if state.step % config.log_every == 0:
                 bar.set_postfix(meter.report())
             if config.checkpoint_every and state.step % config.checkpoint_every == 0:
                 if meter.steps:
-                    meter.report()  # raises where the loss is not finite: no such state may push out a good one
+                    meter.report()
                 training.save()
     if meter.steps:
         meter.report()
+    training.save()  # a run killed in validation loses no step
+
+
+def _next_batches(training: Training, batches: Iterator[Batch]) -> list[Batch]:
+    """Returns the micro-batches of the next step; one process saves its steps first where a data worker is dead."""
+    try:
+        return [next(batches) for _ in range(training.config.accumulate)]
+    except RuntimeError as error:
+        if "DataLoader worker" not in str(error):
+            raise
+        if distributed.world_size() == 1:  # saving takes all ranks, and the others are in their step
+            training.save()
+        raise RuntimeError(
+            f"train: a data worker died after step {training.state.step} ({error}); go on with resume=<run folder>, "
+            "and with more memory or a lower engine.num_workers"
+        ) from error
 
 
 def _list_skipped(training: Training, micro_batches: list[Batch]) -> int:
@@ -187,55 +227,3 @@ def _list_skipped(training: Training, micro_batches: list[Batch]) -> int:
             file.write(json.dumps(record) + "\n")
         log.warning("skipped study %s: an image cannot be read", record["study"])
     return len(skipped)
-
-
-class Meter:
-    """Averages between two log lines; figures stay on the device until they are printed."""
-
-    def __init__(self, training: Training) -> None:
-        self.training = training
-        self.sums: dict[str, Tensor] = {}
-        self.steps, self.studies, self.skipped = 0, 0, 0
-        self.started = time.perf_counter()
-
-    def add(self, terms: dict[str, Tensor], norm: Tensor, studies: int) -> None:
-        """Adds one step's terms and gradient norm, and this rank's number of studies."""
-        overflow = ~torch.isfinite(norm)  # fp16: the scaler left the step out
-        extra = {"gradient_norm": torch.where(overflow, 0.0, norm), "overflow": overflow}
-        for name, value in {**terms, **extra}.items():
-            self.sums[name] = self.sums.get(name, 0) + value.float()
-        self.steps += 1
-        self.studies += studies
-        self.training.state.studies += studies * distributed.world_size()
-
-    def report(self) -> dict[str, str]:
-        """Logs the averages since the last call and returns what the progress bar shows."""
-        training, state = self.training, self.training.state
-        names = list(self.sums)
-        stacked = torch.stack([self.sums[name] for name in names]) / self.steps
-        means = distributed.sum_over_ranks(stacked) / distributed.world_size()
-        values = dict(zip(names, means.tolist(), strict=True))
-        values["gradient_norm"] /= max(1 - values["overflow"], 1 / self.steps)
-        if not math.isfinite(values["total"]):
-            table = ", ".join(f"{name} {value:.4g}" for name, value in values.items())
-            raise FloatingPointError(
-                f"train: the loss is not finite at step {state.step} ({table}); lower engine.lr or use precision=fp32"
-            )
-        state.skipped += int(distributed.sum_over_ranks(torch.tensor(self.skipped, device=stacked.device)).item())
-        seconds = time.perf_counter() - self.started
-        rate = self.studies * distributed.world_size() / seconds
-        values |= {f"lr/{group['name']}": group["lr"] for group in training.optimizer.param_groups}
-        values |= {"studies_per_second": rate, "memory_gib": peak_memory_gib(), "skipped": state.skipped}
-        training.run_log.write("train", state.step, state.epoch, values)
-        terms = "  ".join(f"{name} {values[name]:.3f}" for name in names if name != "overflow" or values[name])
-        last = min(training.schedule.total_steps, training.config.max_steps or training.schedule.total_steps)
-        eta = format_seconds((last - state.step) * seconds / self.steps)
-        log.info("step %d/%d  %s  %.3g studies/s  ETA %s", state.step, last, terms, rate, eta)
-        self.sums, self.steps, self.studies, self.skipped, self.started = {}, 0, 0, 0, time.perf_counter()
-        return {"loss": f"{values['total']:.3f}", "studies/s": f"{rate:.0f}", "ETA": eta}
-
-
-def format_seconds(seconds: float) -> str:
-    """Returns a duration as h:mm:ss."""
-    minutes, rest = divmod(round(seconds), 60)
-    return f"{minutes // 60}:{minutes % 60:02d}:{rest:02d}"

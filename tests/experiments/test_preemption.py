@@ -1,0 +1,78 @@
+"""A run that is told to stop saves, ends with its own status, and resumes bit for bit."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from flvlp.engine.stopping import PREEMPTED
+from tests.conftest import ONE_PROCESS, TWO_PROCESSES, Run, environment
+from tests.experiments.test_resume import differences, last_checkpoint
+
+OVERRIDES = ("engine.checkpoint_every=0", "encoder.text.dropout=0.1", "engine.log_every=1")
+
+
+def stop_after(command: list[str], folder: Path, step: int, pid_of: Callable[[int], int]) -> tuple[int, str]:
+    """Starts a run, sends it SIGTERM once it has told of a step, and returns its exit status and what it said."""
+    with subprocess.Popen(
+        command, env=environment(), cwd=folder.parent, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if f"step {step}/" in line:
+                os.kill(pid_of(process.pid), signal.SIGTERM)
+                break
+        said += process.stderr.read()
+        process.wait(timeout=200)
+    return process.returncode, said
+
+
+def worker_of(agent: int) -> int:
+    """Returns one of the two processes that torchrun has started."""
+    deadline = time.monotonic() + 10
+    while time.monotonic() < deadline:
+        children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+        workers = [int(child) for child in children if "pretrain.py" in Path(f"/proc/{child}/cmdline").read_text()]
+        if workers:
+            return workers[-1]
+    raise AssertionError(f"torchrun {agent} has no workers")
+
+
+def test_a_preempted_run_saves_ends_with_its_status_and_resumes_bit_for_bit(
+    run: Run, command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    whole, stopped = tmp_path / "whole", tmp_path / "stopped"
+    assert run(f"hydra.run.dir={whole}", *OVERRIDES, cwd=tmp_path).returncode == 0
+    line = command(f"hydra.run.dir={stopped}", *OVERRIDES, launcher=ONE_PROCESS)
+    status, said = stop_after(line, stopped, 2, lambda pid: pid)
+    assert status == PREEMPTED, f"exit status {status}\n{said[-2000:]}"
+    found = re.search(r"stopped by SIGTERM after step (\d+)", said)
+    assert found, said[-2000:]
+    assert last_checkpoint(stopped)["state"]["step"] == int(found[1]) in (2, 3, 4)
+    done = run(f"resume={stopped}", cwd=tmp_path)
+    assert done.returncode == 0, done.stderr[-3000:]
+    different = differences(last_checkpoint(whole), last_checkpoint(stopped))
+    assert not different, f"{len(different)} entries differ, such as {different[:5]}"
+
+
+@pytest.mark.slow
+def test_one_rank_that_is_told_to_stop_stops_all_after_the_same_step(
+    run: Run, command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    folder = tmp_path / "run"
+    overrides = (*OVERRIDES, "engine.batch_size=4")
+    line = command(f"hydra.run.dir={folder}", *overrides, launcher=TWO_PROCESSES)
+    status, said = stop_after(line, folder, 2, worker_of)
+    assert status != 0
+    assert len(set(re.findall(r"stopped by SIGTERM after step (\d+)", said))) == 1, said[-3000:]
+    state = last_checkpoint(folder)["state"]
+    assert state["step"] in (2, 3, 4), state
+    done = run(f"resume={folder}", cwd=tmp_path, launcher=TWO_PROCESSES)
+    assert done.returncode == 0, done.stderr[-3000:]

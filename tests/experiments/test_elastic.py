@@ -1,0 +1,84 @@
+"""One process of two dies: torchrun starts both again, and the run goes on from its last checkpoint."""
+
+import os
+import re
+import signal
+import subprocess
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from support.elastic import forget_restarts, restarted_run
+from tests.conftest import TWO_PROCESSES, Run, environment
+from tests.experiments.test_resume import differences, last_checkpoint
+
+RESTARTING = (*TWO_PROCESSES[:-2], "--max-restarts", "1", *TWO_PROCESSES[-2:])
+OVERRIDES = ("engine.checkpoint_every=1", "engine.keep_checkpoints=50", "engine.batch_size=4", "engine.log_every=1")
+
+
+def kill_a_rank(command: list[str], cwd: Path, step: int) -> tuple[int, str]:
+    """Starts a run, kills one of its two ranks once it has told of a step; returns exit status and what was said."""
+    with subprocess.Popen(
+        command, env=environment(), cwd=cwd, stderr=subprocess.PIPE, text=True, start_new_session=True
+    ) as process:
+        assert process.stderr is not None
+        said = ""
+        for line in process.stderr:
+            said += line
+            if f"step {step}/" in line:
+                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
+                ranks = [one for one in children if "pretrain.py" in Path(f"/proc/{one}/cmdline").read_text()]
+                os.kill(int(ranks[-1]), signal.SIGKILL)
+                break
+        said += process.stderr.read()
+        process.wait(timeout=250)
+    return process.returncode, said
+
+
+def test_a_killed_rank_restarts_all_and_training_goes_on_bit_for_bit(
+    run: Run, command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    done = run(f"hydra.run.dir={whole}", *OVERRIDES, cwd=tmp_path, launcher=TWO_PROCESSES)
+    assert done.returncode == 0, done.stderr[-3000:]
+    started = time.monotonic()
+    status, said = kill_a_rank(command(*OVERRIDES, launcher=RESTARTING), tmp_path, 2)
+    assert status == 0, said[-3000:]
+    assert time.monotonic() - started < 200, "the other rank waited for the dead one"
+    found = re.search(r"torchrun has started this run again: it goes on in (\S+)", said)
+    assert found, said[-3000:]
+    folder = Path(found[1])
+    assert "resumed from" in said
+    runs = [path for path in (tmp_path / "runs" / "pretrain").iterdir() if path.is_dir() and not path.is_symlink()]
+    assert [path.resolve() for path in runs] == [folder.resolve()], f"{runs}: one run, one folder"
+    different = differences(last_checkpoint(whole), last_checkpoint(folder))
+    assert not different, f"{len(different)} entries differ, such as {different[:5]}"
+    assert not list((tmp_path / "runs" / "pretrain").glob(".torchrun-*"))
+
+
+@pytest.fixture
+def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    for name, value in {"TORCHELASTIC_RUN_ID": "7", "TORCHELASTIC_RESTART_COUNT": "0", "RANK": "0"}.items():
+        monkeypatch.setenv(name, value)
+    return tmp_path / "runs" / "first"
+
+
+def test_only_a_start_that_left_a_checkpoint_is_gone_on_with(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    assert restarted_run(made) is None
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    again = made.parent / "second"
+    assert restarted_run(again) is None, "there is nothing to go on with"
+    (made / "checkpoints").mkdir(parents=True)
+    (made / "checkpoints" / "step_00000003.pt").touch()
+    assert restarted_run(again) == made.resolve()
+    forget_restarts(again)
+    assert restarted_run(again) is None
+
+
+def test_without_torchrun_nothing_is_left_behind(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.delenv("TORCHELASTIC_RUN_ID")
+    assert restarted_run(made) is None
+    forget_restarts(made)
+    assert not made.parent.exists()

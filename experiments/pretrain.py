@@ -84,6 +84,7 @@ def run(cfg: DictConfig) -> Done:
         if cfg.resume is not None:
             folder = (made.parent / "latest" if cfg.resume == "latest" else Path(cfg.resume)).resolve()
             cfg = resumed_config(cfg, folder)
+            cfg.resume = str(folder)
             remove_if_empty(made)
         done = run_job(pretrain, typed(Args, cfg), folder, cfg)
         forget_restarts(made)

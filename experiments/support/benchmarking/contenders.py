@@ -64,7 +64,7 @@ class Contender:
         for rank in range(ranks):
             group = {} if ranks == 1 else {"RANK": rank, "LOCAL_RANK": rank, "WORLD_SIZE": ranks, "MASTER_PORT": port}
             connection, theirs = context.Pipe()
-            process = context.Process(target=_serve, args=(theirs, make, arguments, threads, group), daemon=True)
+            process = context.Process(target=_serve, args=(theirs, make, arguments, threads, group))
             process.start()
             theirs.close()
             self.connections.append(connection)
@@ -120,6 +120,13 @@ def compete(contenders: Sequence[Contender], turns: int, warm_up: int = 1) -> li
     ]
 
 
+def _is_asked(connection: Connection) -> bool:
+    try:
+        return connection.recv() is not None
+    except EOFError:  # the benchmark itself is gone
+        return False
+
+
 def free_port() -> int:
     """Returns a port of this machine that nobody listens on."""
     with socket.socket() as listener:
@@ -138,7 +145,7 @@ def _serve(
     torch.set_num_threads(threads)
     run = make(*arguments)
     start_gib = memory_gib("VmRSS")
-    while connection.recv() is not None:
+    while _is_asked(connection):
         start = time.perf_counter()
         returned = run()
         if torch.cuda.is_available():

@@ -15,7 +15,7 @@ from flvlp.data.config import ImageConfig
 from flvlp.data.images import read_image
 from flvlp.data.tokenizer import ReportTokenizer, load_tokenizer
 from flvlp.data.transforms import crop_view
-from flvlp.models.config import EncoderConfig, ImageEncoderConfig, RecipeConfig, TextEncoderConfig
+from flvlp.models.config import EncoderConfig, ImageEncoderConfig, RecipeConfig, ReportsConfig, TextEncoderConfig
 from flvlp.models.encoders import Encoders
 from flvlp.types import TextFeatures
 
@@ -117,10 +117,12 @@ def load_encoders(folder: Path | str) -> LoadedEncoders:
 
 def encoder_config(saved: dict[str, Any]) -> EncoderConfig:
     """Returns the configuration that saved encoders were built with."""
+    text = dict(saved["text"])
+    reports = ReportsConfig(**text.pop("reports", {}))  # older encoders have none
     return EncoderConfig(
         frontal=ImageEncoderConfig(**saved["frontal"]),
         lateral=ImageEncoderConfig(**saved["lateral"]),
-        text=TextEncoderConfig(**saved["text"]),
+        text=TextEncoderConfig(**text, reports=reports),
         recipe=RecipeConfig(**saved["recipe"]),
         **{key: saved[key] for key in ("width", "resize", "crop")},
     )

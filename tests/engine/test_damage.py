@@ -4,6 +4,8 @@ import errno
 import logging
 import os
 import random
+import subprocess
+import sys
 import zipfile
 from pathlib import Path
 
@@ -13,6 +15,7 @@ from torch import nn
 
 from flvlp.engine import checkpoint
 from flvlp.engine.checkpoint import Checkpoints, TrainState, damage, list_checkpoints
+from tests.conftest import environment
 
 SCALER = torch.amp.GradScaler("cpu", enabled=False)
 
@@ -99,8 +102,47 @@ def test_a_bit_flipped_anywhere_is_never_read_as_another_weight(folder: Path) ->
     for position in draw.sample(range(len(whole)), 60):
         flip(newest, position)
         value, step = load(folder)
+        newest.with_name(f"{newest.name}.damaged").unlink(missing_ok=True)
         assert (value, step) in ((3.0, 3), (2.0, 2)), f"byte {position}: weight {value} of step {step}"
         newest.write_bytes(whole)
+
+
+def test_a_disk_that_fills_up_in_the_middle_is_no_error_of_the_archive(tmp_path: Path) -> None:
+    script = f"""
+import resource, signal, torch
+from pathlib import Path
+from flvlp.engine.checkpoint import write_atomically
+signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
+resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
+try:
+    write_atomically({{"a": torch.randn(1_000_000)}}, Path({str(tmp_path / "step_00000001.pt")!r}))
+except OSError as error:
+    print("OSError", error.errno)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", script], capture_output=True, text=True, check=False, env=environment()
+    )
+    assert done.stdout.strip() == f"OSError {errno.EFBIG}", done.stderr[-1000:]
+    assert not list(tmp_path.iterdir())
+
+
+def test_a_damaged_checkpoint_does_not_push_out_good_ones(folder: Path) -> None:
+    newest = list_checkpoints(folder)[-1]
+    newest.write_bytes(b"no checkpoint")
+    assert load(folder) == (2.0, 2)
+    assert newest.with_name("step_00000003.pt.damaged").exists()
+    other = folder / "step_00000002.pt"
+    Checkpoints(folder, keep=1).save(*toy(2.5), SCALER, TrainState(step=2))
+    assert list_checkpoints(folder) == [other]
+    assert load(folder) == (2.5, 2)
+
+
+def test_a_checkpoint_from_before_a_count_was_added_is_read(folder: Path) -> None:
+    newest = list_checkpoints(folder)[-1]
+    content = torch.load(newest, weights_only=True)
+    del content["state"]["left_out"]
+    torch.save(content, newest)
+    assert load(folder) == (3.0, 3)
 
 
 def test_a_full_disk_keeps_the_old_checkpoints_says_so_and_training_goes_on(

@@ -42,7 +42,11 @@ class TrainState:
 
 
 def write_atomically(content: dict[str, Any], path: Path) -> None:
-    """Saves to a temporary file beside `path`, flushes it to the disk, and renames it."""
+    """Saves to a temporary file beside `path`, flushes it to the disk, and renames it.
+
+    Raises:
+        OSError: it cannot be written; PyTorch itself would hide that behind a RuntimeError of its archive.
+    """
     temporary = path.with_name(f".{path.name}.tmp")
     try:
         with temporary.open("wb") as file:
@@ -50,6 +54,10 @@ def write_atomically(content: dict[str, Any], path: Path) -> None:
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)
+    except RuntimeError as error:
+        if isinstance(error.__context__, OSError):
+            raise error.__context__ from None
+        raise
     finally:
         temporary.unlink(missing_ok=True)
 
@@ -120,6 +128,12 @@ class Checkpoints:
         """
         return distributed.broadcast_object(self._newest() if distributed.is_main() else Path())
 
+    def _set_aside(self, taken: Path) -> None:
+        """Renames damaged checkpoints after the one that is taken, or they would push out good ones."""
+        for path in list_checkpoints(self.folder):
+            if path.name > taken.name:
+                path.rename(path.with_name(f"{path.name}.damaged"))
+
     def _newest(self) -> Path:
         found = list_checkpoints(self.folder)
         if not found:
@@ -142,6 +156,8 @@ class Checkpoints:
             ValueError: all are damaged.
         """
         path = self.newest()
+        if distributed.is_main():
+            self._set_aside(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         model.load_state_dict(content["model"])
         optimizer.load_state_dict(content["optimizer"])
@@ -158,4 +174,5 @@ class Checkpoints:
                 distributed.world_size(),
             )
         log.info("resumed from %s", path)
-        return TrainState(**{field.name: content["state"][field.name] for field in fields(TrainState)})
+        known = {field.name for field in fields(TrainState)}
+        return TrainState(**{name: value for name, value in content["state"].items() if name in known})

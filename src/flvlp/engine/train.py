@@ -189,7 +189,10 @@ def train_epoch(training: Training, batches: Iterator[Batch], first_step: int, s
             bar.update()
             profiler.step()
             if stop.is_asked():
+                if meter.steps:
+                    meter.report()  # its counts go into the checkpoint
                 training.save()
+                distributed.barrier()  # or torchrun would count the time that rank 0 still writes
                 log.warning("stopped by SIGTERM after step %d; resume=<run folder> goes on there", state.step)
                 raise SystemExit(PREEMPTED)
             if state.step % config.log_every == 0:

@@ -34,6 +34,8 @@ from support.sweeps import Done, attempt, refuse_preset_of_sweep
 from support.text_start import with_text_start
 
 if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a misspelt key must not wait for them
+    import torch
+
     from flvlp.data.loaders import Loaders
     from flvlp.data.studies import StudySource
     from flvlp.data.tokenizer import ReportTokenizer
@@ -101,18 +103,12 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
     """
     from flvlp import distributed
     from flvlp.engine import log as run_logs
-    from flvlp.engine.seed import seed_everything
     from flvlp.engine.setup import set_up_training
+    from flvlp.engine.stopping import StopRequest
     from flvlp.engine.train import train_epoch
     from flvlp.losses.total import LossSum
 
-    # ---- this rank ----
-    run_logs.set_up_console()
-    device = distributed.start()
-    folder = distributed.broadcast_object(folder)
-    seed_everything(args.seed, args.deterministic)
-    if args.resume is None and any((folder / "checkpoints").glob("step_*.pt")):
-        raise ValueError(f"hydra.run.dir: {folder} already holds a run; set resume={folder}, or take another folder")
+    device, folder = start_rank(args, folder)
 
     # ---- data ----
     source = read_source(args.dataset, args.encoder.resize, needs_reports=True)
@@ -155,21 +151,37 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
     # ---- epochs ----
     board = open_board(args, loaders, training, folder)
     last_step = args.engine.max_steps or args.engine.epochs * sampler.steps
-    while state.epoch < args.engine.epochs:
-        end = (state.epoch + 1) * sampler.steps  # a run killed in validation stands here, and validates again
-        if state.step >= last_step and state.step != end:
-            break
-        first_step = state.step - state.epoch * sampler.steps
-        sampler.start(state.epoch, first_step)
-        train_epoch(training, iter(batches), first_step, sampler.steps)
-        judge(args, training, tokenizer, held_out, board)
-        state.epoch += state.step == end
-        training.save()
+    with StopRequest() as stop:
+        while state.epoch < args.engine.epochs:
+            end = (state.epoch + 1) * sampler.steps  # a run killed in validation stands here, and validates again
+            if state.step >= last_step and state.step != end:
+                break
+            first_step = state.step - state.epoch * sampler.steps
+            sampler.start(state.epoch, first_step)
+            train_epoch(training, iter(batches), first_step, sampler.steps, stop)
+            judge(args, training, tokenizer, held_out, board)
+            state.epoch += state.step == end
+            training.save()
     board.close(training)
     log.info("finished at step %d; encoders: %s", state.step, folder / "encoders")
     distributed.barrier()
     distributed.stop()
     return float("nan") if state.best is None else state.best
+
+
+def start_rank(args: Args, folder: Path) -> "tuple[torch.device, Path]":
+    """Joins the other ranks; returns this rank's device and rank 0's run folder, which also decides on resuming."""
+    from flvlp import distributed
+    from flvlp.engine import log as run_logs
+    from flvlp.engine.seed import seed_everything
+
+    run_logs.set_up_console()
+    device = distributed.start(args.engine.timeout_minutes)
+    folder, args.resume = distributed.broadcast_object((folder, args.resume))
+    seed_everything(args.seed, args.deterministic)
+    if args.resume is None and any((folder / "checkpoints").glob("step_*.pt")):
+        raise ValueError(f"hydra.run.dir: {folder} already holds a run; set resume={folder}, or take another folder")
+    return device, folder
 
 
 def make_loaders(args: Args, source: "StudySource", tokenizer: "ReportTokenizer") -> "Loaders":
@@ -181,7 +193,7 @@ def make_loaders(args: Args, source: "StudySource", tokenizer: "ReportTokenizer"
         source,
         tokenizer,
         args.masking,
-        image_config(args),
+        ImageConfig(resize=args.encoder.resize, crop=args.encoder.crop),
         seed=args.seed,
         on_error=args.dataset.on_error,
         with_lateral=args.encoder.lateral.backbone != NONE,
@@ -190,11 +202,6 @@ def make_loaders(args: Args, source: "StudySource", tokenizer: "ReportTokenizer"
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )
-
-
-def image_config(args: Args) -> ImageConfig:
-    """Returns the sizes of the pictures that the encoders take."""
-    return ImageConfig(resize=args.encoder.resize, crop=args.encoder.crop)
 
 
 def hold_out(args: Args, loaders: "Loaders") -> "HeldOut | None":

@@ -2,37 +2,55 @@
 
 import logging
 import os
+import socket
 from pathlib import Path
 
 log = logging.getLogger(__name__)
 
+NAMELESS = "none"  # torchrun's id of a job that was given none
+
 
 def restarted_run(made: Path) -> Path | None:
-    """Returns the folder that an earlier start under the same torchrun trained in; None where this is the first.
+    """Returns the folder that an earlier start of the same torchrun job trained in; None where this is the first.
 
-    Rank 0 of the first start leaves a note of its folder beside it, under torchrun's own id.
+    Rank 0 leaves a note of its folder beside it. How often torchrun has restarted is not asked where the job has a name
+    of its own (`--rdzv-id`): its agents on several hosts do not count alike. What rank 0 finds holds for all ranks.
 
     Args:
         made: folder that Hydra made for this start.
     """
-    run_id = os.environ.get("TORCHELASTIC_RUN_ID")
-    if run_id is None:
+    note = _note(made)
+    if note is None:
         return None
-    note = made.parent / f".torchrun-{Path(run_id).name}"
-    if os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0":
-        if os.environ.get("RANK") == "0":
-            made.parent.mkdir(parents=True, exist_ok=True)
-            note.write_text(str(made.resolve()))
-        return None
-    folder = Path(note.read_text()) if note.is_file() else None
-    if folder is None or not any((folder / "checkpoints").glob("step_*.pt")):
-        return None
-    log.info("torchrun has started this run again: it goes on in %s", folder)
-    return folder
+    folder = Path(note.read_text()) if note.is_file() and not _is_new_agent() else None
+    if folder is not None and any((folder / "checkpoints").glob("step_*.pt")):
+        log.info("torchrun has started this run before: it goes on in %s", folder)
+        return folder
+    if os.environ.get("RANK") == "0":
+        made.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(str(made.resolve()))
+    return None
 
 
 def forget_restarts(made: Path) -> None:
     """Removes the note of a run that is over."""
-    run_id = os.environ.get("TORCHELASTIC_RUN_ID")
-    if run_id is not None and os.environ.get("RANK") == "0":
-        (made.parent / f".torchrun-{Path(run_id).name}").unlink(missing_ok=True)
+    note = _note(made)
+    if note is not None and os.environ.get("RANK") == "0":
+        note.unlink(missing_ok=True)
+
+
+def _note(made: Path) -> Path | None:
+    """Returns where the note of this job lies, None without torchrun.
+
+    A job without a name, which torchrun calls `NAMELESS`, has that of the agent that started this process.
+    """
+    job = os.environ.get("TORCHELASTIC_RUN_ID")
+    if job is None:
+        return None
+    name = f"{socket.gethostname()}-{os.getppid()}" if job == NAMELESS else Path(job).name
+    return made.parent / f".torchrun-{name}"
+
+
+def _is_new_agent() -> bool:
+    """True at the first start of a job without a name: a note under the number of its agent is of another job."""
+    return os.environ["TORCHELASTIC_RUN_ID"] == NAMELESS and os.environ.get("TORCHELASTIC_RESTART_COUNT", "0") == "0"

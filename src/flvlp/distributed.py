@@ -2,6 +2,7 @@
 
 import inspect
 import os
+import time
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -12,7 +13,8 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.parallel import DistributedDataParallel
 
-TIMEOUT = timedelta(minutes=30)
+STORE = "flvlp/store"  # where the agents' store keeps the port of the ranks' own
+SHORT = timedelta(seconds=5)  # to find out that nobody listens at an address
 
 
 def rank() -> int:
@@ -35,17 +37,21 @@ def launched_rank() -> int:
     return int(os.environ.get("RANK", "0"))
 
 
-def start() -> torch.device:
+def start(timeout_minutes: float = 30.0) -> torch.device:
     """Joins the process group where torchrun started this process, and returns the device of this rank.
 
     nccl on CUDA, gloo otherwise; without torchrun no group is made.
+
+    Args:
+        timeout_minutes: how long a rank waits for the others, here and in every exchange, before it ends with an error.
     """
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     has_cuda = torch.cuda.is_available()
     if has_cuda:
         torch.cuda.set_device(local_rank)
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
-        _join_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo")  # gloo too: for flags that must not wait for nccl
+        # gloo too: for flags that must not wait for nccl
+        _join_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo", timedelta(minutes=timeout_minutes))
     if has_cuda:
         return torch.device("cuda", local_rank)
     # This switch rules the CPU's kernel too: with reports of 100 words the plain one is a fifth faster (docs/log.md).
@@ -53,11 +59,40 @@ def start() -> torch.device:
     return torch.device("cpu")
 
 
-def _join_group(backend: str) -> None:
-    """Joins the group of this attempt: torchrun's store outlives a restart, and with it the addresses of dead ranks."""
-    store, number, size = next(dist.rendezvous("env://", timeout=TIMEOUT))
-    attempt = dist.PrefixStore(f"attempt-{os.environ.get('TORCHELASTIC_RESTART_COUNT', '0')}", store)
-    dist.init_process_group(backend, store=attempt, rank=number, world_size=size, timeout=TIMEOUT)
+def _join_group(backend: str, timeout: timedelta) -> None:
+    """Joins the ranks of this attempt, which meet in a store that its rank 0 opens.
+
+    torchrun's own store outlives a restart and holds addresses of dead ranks, and its agents on several hosts do not
+    count restarts alike. An old address of the new store leads nowhere, so that whoever read it asks again.
+
+    Raises:
+        TimeoutError: rank 0 opened no store in time.
+    """
+    agents, number, size = next(dist.rendezvous("env://", timeout=timeout))
+    if number == 0:
+        store = dist.TCPStore(
+            os.environ["MASTER_ADDR"], 0, size, is_master=True, wait_for_workers=False, timeout=timeout
+        )
+        agents.set(STORE, f"{store.port}")
+    else:
+        store = _store_of_rank_0(agents, size, timeout)
+    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=timeout)
+
+
+def _store_of_rank_0(agents: dist.Store, size: int, timeout: timedelta) -> dist.TCPStore:
+    """Returns a connection to the store of this attempt's rank 0."""
+    deadline = time.monotonic() + timeout.total_seconds()
+    host = os.environ["MASTER_ADDR"]
+    while time.monotonic() < deadline:
+        port = int(agents.get(STORE).decode())
+        try:
+            store = dist.TCPStore(host, port, size, is_master=False, timeout=SHORT)
+        except RuntimeError:  # that of an earlier attempt
+            time.sleep(0.5)
+            continue
+        store.set_timeout(timeout)
+        return store
+    raise TimeoutError(f"distributed: rank 0 on {host} opened no store within {timeout}; see why it did not start")
 
 
 def stop() -> None:

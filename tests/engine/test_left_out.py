@@ -1,5 +1,6 @@
 """A loss or gradient that is not finite: the step changes nothing, is counted, and many in a row stop the run."""
 
+import errno
 import json
 import logging
 import math
@@ -8,10 +9,12 @@ from typing import Any
 
 import pytest
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from flvlp.engine import checkpoint
 from flvlp.engine.checkpoint import Checkpoints, TrainState, list_checkpoints
 from flvlp.engine.config import EngineConfig
+from flvlp.engine.left_out import restore_where_broken, statistics_of
 from flvlp.engine.log import RunLog
 from flvlp.engine.meter import Meter
 from flvlp.engine.optim import Schedule, build_optimizer
@@ -63,6 +66,11 @@ def weights(training: Training) -> Tensor:
     return torch.cat([p.detach().flatten() for p in training.model.parameters()])
 
 
+def moments_of(training: Training) -> Tensor:
+    states = training.optimizer.state_dict()["state"].values()
+    return torch.cat([value.flatten().float() for state in states for value in state.values()])
+
+
 def step(training: Training, meter: Meter) -> None:
     meter.add(*train_step(training, [BATCH]), BATCH.study_index.tolist())
 
@@ -71,10 +79,10 @@ def step(training: Training, meter: Meter) -> None:
 def test_a_broken_step_changes_neither_weights_nor_moments(tmp_path: Path, factor: float) -> None:
     training, meter = made(tmp_path, [1.0, factor, 1.0])
     step(training, meter)
-    before, moments = weights(training), str(training.optimizer.state_dict()["state"])
+    before, moments = weights(training), moments_of(training)
     step(training, meter)
     assert torch.equal(weights(training), before)
-    assert str(training.optimizer.state_dict()["state"]) == moments
+    assert torch.equal(moments_of(training), moments)
     step(training, meter)
     assert not torch.equal(weights(training), before)
     assert torch.isfinite(weights(training)).all()
@@ -139,6 +147,61 @@ def test_runs_of_broken_steps_are_counted_across_log_lines(tmp_path: Path) -> No
     step(training, meter)
     with pytest.raises(FloatingPointError, match="3 in a row"):
         meter.report()
+
+
+def test_a_resumed_run_goes_on_counting(tmp_path: Path) -> None:
+    training, meter = made(tmp_path, [torch.nan, torch.nan, torch.nan])
+    for _ in range(2):
+        step(training, meter)
+    meter.report()
+    training.save()
+    training.state = training.checkpoints.load(training.bare_model, training.optimizer, training.scaler)
+    meter = Meter(training)
+    step(training, meter)
+    with pytest.raises(FloatingPointError, match="3 in a row"):
+        meter.report()
+
+
+def test_a_full_disk_is_not_called_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    training, meter = made(tmp_path, [torch.nan] * 3)
+    monkeypatch.setattr(checkpoint, "write_atomically", full)
+    for _ in range(3):
+        step(training, meter)
+    with pytest.raises(FloatingPointError, match="the weights before them are NOT saved"):
+        meter.report()
+
+
+def test_a_loss_that_is_not_finite_while_its_gradient_is_changes_nothing(tmp_path: Path) -> None:
+    training, meter = made(tmp_path, [1.0])
+    breaking = training.criterion
+
+    def constant_nan(output: Output, counts: Counts) -> dict[str, Tensor]:
+        terms = breaking(output, counts)
+        return {**terms, "total": terms["total"] + torch.nan}  # the derivative of a constant is 0
+
+    training.criterion = constant_nan
+    before = weights(training)
+    step(training, meter)
+    assert torch.equal(weights(training), before)
+
+
+def test_statistics_of_a_batch_norm_do_not_keep_a_broken_step(tmp_path: Path) -> None:
+    norm = nn.BatchNorm1d(3)
+    norm(torch.randn(8, 3))
+    before = {name: value.clone() for name, value in norm.named_buffers()}
+    kept = statistics_of(nn.Sequential(norm, nn.BatchNorm1d(3).eval()))
+    assert len(kept) == 3
+    norm(torch.full((8, 3), torch.nan))
+    assert norm.running_mean is not None
+    assert torch.isnan(norm.running_mean).all()
+    restore_where_broken(kept, torch.tensor(torch.nan))
+    assert all(torch.equal(value, before[name]) for name, value in norm.named_buffers())
+    norm(torch.randn(8, 3))
+    restore_where_broken(statistics_of(norm), torch.tensor(1.0))
+    assert norm.num_batches_tracked == 2
 
 
 def test_two_short_runs_are_no_long_one(tmp_path: Path) -> None:

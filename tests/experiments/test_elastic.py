@@ -62,16 +62,33 @@ def made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "runs" / "first"
 
 
-def test_only_a_start_that_left_a_checkpoint_is_gone_on_with(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    assert restarted_run(made) is None
-    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    again = made.parent / "second"
-    assert restarted_run(again) is None, "there is nothing to go on with"
+def leave_checkpoint(made: Path) -> None:
     (made / "checkpoints").mkdir(parents=True)
     (made / "checkpoints" / "step_00000003.pt").touch()
-    assert restarted_run(again) == made.resolve()
-    forget_restarts(again)
-    assert restarted_run(again) is None
+
+
+@pytest.mark.parametrize("restarts", ["0", "1"])  # of the agent that holds rank 0 now: another one may have counted
+def test_only_a_start_that_left_a_checkpoint_is_gone_on_with(
+    made: Path, monkeypatch: pytest.MonkeyPatch, restarts: str
+) -> None:
+    assert restarted_run(made) is None
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
+    again, third = made.parent / "second", made.parent / "third"
+    assert restarted_run(again) is None, "there is nothing to go on with"
+    leave_checkpoint(again)
+    assert restarted_run(third) == again.resolve()
+    forget_restarts(third)
+    assert restarted_run(third) is None
+
+
+def test_a_job_without_a_name_does_not_go_on_with_another_one(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    assert restarted_run(made) is None
+    leave_checkpoint(made)
+    assert restarted_run(made.parent / "other job") is None
+    monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
+    leave_checkpoint(made.parent / "other job")
+    assert restarted_run(made.parent / "again") == (made.parent / "other job").resolve()
 
 
 def test_without_torchrun_nothing_is_left_behind(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -14,11 +14,11 @@ from flvlp.engine.stopping import PREEMPTED
 from tests.conftest import ONE_PROCESS, TWO_PROCESSES, Run, environment
 from tests.experiments.test_resume import differences, last_checkpoint
 
-OVERRIDES = ("engine.checkpoint_every=0", "encoder.text.dropout=0.1", "engine.log_every=1")
+OVERRIDES = ("engine.checkpoint_every=0", "encoder.text.dropout=0.1", "engine.log_every=1", "engine.num_workers=1")
 
 
-def stop_after(command: list[str], folder: Path, step: int, pid_of: Callable[[int], int]) -> tuple[int, str]:
-    """Starts a run, sends it SIGTERM once it has told of a step, and returns its exit status and what it said."""
+def stop_after(command: list[str], folder: Path, step: int, hit: Callable[[int], None]) -> tuple[int, str]:
+    """Starts a run, hits it (its process id) once it has told of a step; returns its exit status and what it said."""
     with subprocess.Popen(
         command, env=environment(), cwd=folder.parent, stderr=subprocess.PIPE, text=True, start_new_session=True
     ) as process:
@@ -27,31 +27,42 @@ def stop_after(command: list[str], folder: Path, step: int, pid_of: Callable[[in
         for line in process.stderr:
             said += line
             if f"step {step}/" in line:
-                os.kill(pid_of(process.pid), signal.SIGTERM)
+                hit(process.pid)
                 break
         said += process.stderr.read()
         process.wait(timeout=200)
     return process.returncode, said
 
 
-def worker_of(agent: int) -> int:
-    """Returns one of the two processes that torchrun has started."""
+def terminate(pid: int) -> None:
+    """Sends SIGTERM to one process alone."""
+    os.kill(pid, signal.SIGTERM)
+
+
+def terminate_group(pid: int) -> None:
+    """Sends SIGTERM to a process and all it started, data workers included, as SLURM does."""
+    os.killpg(pid, signal.SIGTERM)
+
+
+def children_of(pid: int) -> list[int]:
+    """Returns what a process started that runs pretrain.py: ranks of torchrun, data workers of a rank."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        children = Path(f"/proc/{agent}/task/{agent}/children").read_text().split()
+        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
         workers = [int(child) for child in children if "pretrain.py" in Path(f"/proc/{child}/cmdline").read_text()]
         if workers:
-            return workers[-1]
-    raise AssertionError(f"torchrun {agent} has no workers")
+            return workers
+    raise AssertionError(f"process {pid} has no workers")
 
 
+@pytest.mark.parametrize("hit", [terminate, terminate_group])
 def test_a_preempted_run_saves_ends_with_its_status_and_resumes_bit_for_bit(
-    run: Run, command: Callable[..., list[str]], tmp_path: Path
+    run: Run, command: Callable[..., list[str]], tmp_path: Path, hit: Callable[[int], None]
 ) -> None:
     whole, stopped = tmp_path / "whole", tmp_path / "stopped"
     assert run(f"hydra.run.dir={whole}", *OVERRIDES, cwd=tmp_path).returncode == 0
     line = command(f"hydra.run.dir={stopped}", *OVERRIDES, launcher=ONE_PROCESS)
-    status, said = stop_after(line, stopped, 2, lambda pid: pid)
+    status, said = stop_after(line, stopped, 2, hit)
     assert status == PREEMPTED, f"exit status {status}\n{said[-2000:]}"
     found = re.search(r"stopped by SIGTERM after step (\d+)", said)
     assert found, said[-2000:]
@@ -62,6 +73,22 @@ def test_a_preempted_run_saves_ends_with_its_status_and_resumes_bit_for_bit(
     assert not different, f"{len(different)} entries differ, such as {different[:5]}"
 
 
+def test_a_run_whose_data_worker_dies_is_saved_and_resumes_bit_for_bit(
+    run: Run, command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    whole, broken = tmp_path / "whole", tmp_path / "broken"
+    assert run(f"hydra.run.dir={whole}", *OVERRIDES, cwd=tmp_path).returncode == 0
+    line = command(f"hydra.run.dir={broken}", *OVERRIDES, launcher=ONE_PROCESS)
+    status, said = stop_after(line, broken, 1, lambda pid: os.kill(children_of(pid)[0], signal.SIGKILL))
+    assert status == 1, f"exit status {status}\n{said[-2000:]}"
+    found = re.search(r"a data worker died after step (\d+) .*lower engine.num_workers", said)
+    assert found, said[-2000:]
+    assert last_checkpoint(broken)["state"]["step"] == int(found[1])
+    assert run(f"resume={broken}", cwd=tmp_path).returncode == 0
+    different = differences(last_checkpoint(whole), last_checkpoint(broken))
+    assert not different, f"{len(different)} entries differ, such as {different[:5]}"
+
+
 @pytest.mark.slow
 def test_one_rank_that_is_told_to_stop_stops_all_after_the_same_step(
     run: Run, command: Callable[..., list[str]], tmp_path: Path
@@ -69,7 +96,7 @@ def test_one_rank_that_is_told_to_stop_stops_all_after_the_same_step(
     folder = tmp_path / "run"
     overrides = (*OVERRIDES, "engine.batch_size=4")
     line = command(f"hydra.run.dir={folder}", *overrides, launcher=TWO_PROCESSES)
-    status, said = stop_after(line, folder, 2, worker_of)
+    status, said = stop_after(line, folder, 2, lambda pid: terminate(children_of(pid)[-1]))
     assert status != 0
     assert len(set(re.findall(r"stopped by SIGTERM after step (\d+)", said))) == 1, said[-3000:]
     state = last_checkpoint(folder)["state"]

@@ -1,8 +1,10 @@
 """Worker processes that make data."""
 
 import os
+import signal
 import threading
 from multiprocessing import connection, parent_process
+from types import FrameType
 
 
 def end_with_parent() -> None:
@@ -15,3 +17,15 @@ def end_with_parent() -> None:
         os._exit(1)
 
     threading.Thread(target=watch, daemon=True).start()
+
+
+def outlive_first_sigterm(worker: int) -> None:
+    """Makes a data worker ignore SIGTERM once: one sent to all processes is for their parent, which needs its batch.
+
+    The second ends it, which is how Python ends children that its own end finds alive. For `worker_init_fn`.
+    """
+
+    def ignore_once(number: int, frame: FrameType | None) -> None:
+        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+
+    signal.signal(signal.SIGTERM, ignore_once)

@@ -14,6 +14,7 @@ import torch
 from torch import Tensor
 
 from flvlp import distributed
+from flvlp.engine.left_out import broken_where_not_finite
 from flvlp.types import Batch, Counts
 
 if TYPE_CHECKING:
@@ -42,7 +43,7 @@ def cached_backward(training: "Training", micro_batches: Sequence[Batch], counts
     with training.autocast():
         output = model.complete(join_batches(on_device), features)
     losses = training.criterion(output, replace(counts, micro_batches=1))
-    training.scaler.scale(losses["total"]).backward()
+    training.scaler.scale(broken_where_not_finite(losses["total"])).backward()
     gradients = {name: rows.grad for name, rows in features.items() if rows.grad is not None}
     after, first = _random_state(device), 0
     for batch, state in zip(on_device, states, strict=True):

@@ -1,5 +1,6 @@
 """Checkpoints: everything that a resumed run needs to go on bit for bit, written so that no half file is ever read."""
 
+import errno
 import logging
 import os
 import re
@@ -30,6 +31,7 @@ class TrainState:
         studies: studies seen by all ranks.
         skipped: studies of all ranks masked because an image could not be read.
         left_out: steps that changed nothing because their gradient was not finite.
+        left_out_in_a_row: how many of these are the last steps.
         best: best value of `engine.best_metric` so far.
     """
 
@@ -38,6 +40,7 @@ class TrainState:
     studies: int = 0
     skipped: int = 0
     left_out: int = 0
+    left_out_in_a_row: int = 0
     best: float | None = None
 
 
@@ -71,6 +74,9 @@ def damage(path: Path) -> str:
     """Returns what is wrong with a checkpoint file, "" for a whole one.
 
     PyTorch writes a checksum (CRC-32) of every tensor, and does not look at it when it reads.
+
+    Raises:
+        OSError: it cannot be read now, which says nothing of what is in it.
     """
     try:
         with zipfile.ZipFile(path) as archive:
@@ -79,6 +85,8 @@ def damage(path: Path) -> str:
             return f"checksum of {broken} differs"
         torch.load(path, map_location="meta", weights_only=True)  # headers and structure; reads no tensor
     except Exception as error:
+        if isinstance(error, OSError) and error.errno not in (errno.EIO, errno.EINVAL):
+            raise  # no rights, or a file system that does not answer
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
     return ""
 
@@ -89,11 +97,19 @@ class Checkpoints:
     def __init__(self, folder: Path, keep: int) -> None:
         self.folder, self.keep = folder, keep
 
-    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any, state: TrainState) -> None:
-        """Writes a checkpoint of all ranks; rank 0 holds the pen. Older ones beyond `keep` are deleted."""
+    def save(self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any, state: TrainState) -> bool:
+        """Writes a checkpoint of all ranks; rank 0 holds the pen. Older ones beyond `keep` are deleted.
+
+        Returns:
+            whether it is on the disk; the same on every rank, none of which goes on before.
+        """
         rng = distributed.gather_objects(random_state())
-        if not distributed.is_main():
-            return
+        is_written = self._write(model, optimizer, scaler, state, rng) if distributed.is_main() else False
+        return distributed.broadcast_object(is_written)
+
+    def _write(
+        self, model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any, state: TrainState, rng: list[Any]
+    ) -> bool:
         self.folder.mkdir(parents=True, exist_ok=True)
         content = {
             "model": model.state_dict(),
@@ -115,9 +131,10 @@ class Checkpoints:
                 error,
                 f"the last one is {kept[-1].name}" if kept else "there is none to resume from",
             )
-            return
+            return False
         for old in list_checkpoints(self.folder)[: -self.keep]:
             old.unlink()
+        return True
 
     def newest(self) -> Path:
         """Returns the last checkpoint that is whole, and says which ones are not; the same on every rank.

@@ -25,6 +25,8 @@ class EngineConfig:
         max_left_out: steps in a row whose gradient is not finite before training stops; single ones are left out.
         precision: `auto` takes bf16 where the processor has it, else fp16 on CUDA and fp32 on a CPU.
     and that should not (beyond rounding):
+        timeout_minutes: how long a rank waits for the others before it ends with an error; longer than rank 0 takes to
+            draw and to save.
         num_workers: processes that read data for one rank; 0 reads in the training process.
         log_every: steps between two log lines; checkpoint_every: steps between checkpoints besides the one at the end
             of every epoch (0 for none); keep_checkpoints: how many last ones stay.
@@ -55,6 +57,7 @@ class EngineConfig:
     clip: float = 1.0
     max_left_out: int = 20
     precision: str = "auto"
+    timeout_minutes: float = 30.0
     num_workers: int = 2
     log_every: int = 20
     checkpoint_every: int = 500
@@ -81,7 +84,7 @@ class EngineConfig:
         for key in ("epochs", "batch_size", "accumulate", "log_every", "keep_checkpoints", "max_left_out"):
             if getattr(self, key) < 1:
                 raise ValueError(f"engine.{key}: must be at least 1, got {getattr(self, key)}")
-        for key in ("lr", "new_lr_scale", "clip"):
+        for key in ("lr", "new_lr_scale", "clip", "timeout_minutes"):
             if getattr(self, key) <= 0:
                 raise ValueError(f"engine.{key}: must be positive, got {getattr(self, key)}")
         for key in (

@@ -32,8 +32,8 @@ class Meter:
         self.broken: dict[str, Tensor] = {}  # terms of the last step that was left out
         self.flags: list[Tensor] = []
         self.studies: list[Sequence[int]] = []
-        self.in_a_row = torch.zeros((), device=training.device)
-        self.most_in_a_row = torch.zeros((), device=training.device)
+        self.in_a_row = torch.tensor(float(training.state.left_out_in_a_row), device=training.device)
+        self.most_in_a_row = self.in_a_row
         self.skipped, self.started = 0, time.perf_counter()
 
     @property
@@ -55,12 +55,14 @@ class Meter:
         self.training.state.studies += len(studies) * distributed.world_size()
 
     def report(self) -> dict[str, str]:
-        """Logs the averages since the last call and returns what the progress bar shows.
+        """Logs the averages since the last call and returns what the progress bar shows, nothing without a step since.
 
         Raises:
             FloatingPointError: `engine.max_left_out` steps in a row were left out; a checkpoint is written before.
         """
         training, state = self.training, self.training.state
+        if not self.steps:
+            return {}
         names, left_out = list(self.sums), torch.stack(self.flags)
         counted = torch.stack([*(self.sums[name] for name in names), (~left_out).sum().float()])
         *sums, taken = (distributed.sum_over_ranks(counted) / distributed.world_size()).tolist()
@@ -68,6 +70,7 @@ class Meter:
         state.skipped += int(distributed.sum_over_ranks(torch.tensor(self.skipped, device=left_out.device)).item())
         missed = self.steps - round(taken)
         state.left_out += missed
+        state.left_out_in_a_row = int(self.in_a_row.item())
         seconds, studies = time.perf_counter() - self.started, sum(map(len, self.studies))
         rate = studies * distributed.world_size() / seconds
         values |= {f"lr/{group['name']}": group["lr"] for group in training.optimizer.param_groups}
@@ -99,10 +102,10 @@ class Meter:
         if reached < limit:
             log.warning("%s; these steps are left out", said)
             return
-        training.save()
+        saved = "are saved" if training.save() else "are NOT saved, the last checkpoint is older"
         raise FloatingPointError(
-            f"train: {said}. {reached} in a row (engine.max_left_out={limit}): stopped, the weights before them are "
-            "saved; lower engine.lr, or set engine.precision=fp32, in a new run that starts there (init_from)"
+            f"train: {said}. {reached} in a row (engine.max_left_out={limit}): stopped, the weights before them "
+            f"{saved}; lower engine.lr, or set engine.precision=fp32, in a new run that starts there (init_from)"
         )
 
 

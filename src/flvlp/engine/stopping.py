@@ -2,19 +2,24 @@
 
 import signal
 import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
 from types import FrameType, TracebackType
 from typing import Any, Self
-
-from flvlp import distributed
 
 PREEMPTED = 75  # exit status; EX_TEMPFAIL of sysexits.h: try again
 
 
 class StopRequest:
-    """While inside, SIGTERM is taken down in place of ending the process."""
+    """While inside, SIGTERM ends the process with status `PREEMPTED`: at once, or inside `waits` after the step.
+
+    Attributes:
+        was_sent: SIGTERM came to this process.
+    """
 
     def __init__(self) -> None:
-        self._was_sent = False
+        self.was_sent = False
+        self._must_wait = False
         self._listens = threading.current_thread() is threading.main_thread()  # Python allows no other thread to
         self._before: Any = None
 
@@ -30,8 +35,25 @@ class StopRequest:
             signal.signal(signal.SIGTERM, self._before)
 
     def _take_down(self, number: int, frame: FrameType | None) -> None:
-        self._was_sent = True
+        self.was_sent = True
+        self.leave_if_sent()
 
-    def is_asked(self) -> bool:
-        """Returns whether any rank was asked to stop; every rank calls it after the same step and gets the same."""
-        return distributed.any_rank(self._was_sent)
+    def leave_if_sent(self) -> None:
+        """Ends the process where SIGTERM came and nothing waits to be saved."""
+        if self.was_sent and not self._must_wait:
+            raise SystemExit(PREEMPTED)
+
+    @contextmanager
+    def waits(self) -> Iterator[None]:
+        """While inside, nothing breaks into a step: SIGTERM is only noted, and so is the death of a data worker.
+
+        PyTorch raises the latter from a handler of SIGCHLD, wherever the program stands. Without that handler, which
+        is not set again, it does so where a batch is waited for.
+        """
+        if self._listens:
+            signal.signal(signal.SIGCHLD, signal.SIG_DFL)
+        self._must_wait = True
+        try:
+            yield
+        finally:
+            self._must_wait = False

@@ -3,7 +3,7 @@
 import json
 import logging
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager, nullcontext
+from contextlib import nullcontext
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -18,6 +18,12 @@ from flvlp import distributed
 from flvlp.engine.caching import cached_backward
 from flvlp.engine.checkpoint import Checkpoints, TrainState
 from flvlp.engine.config import EngineConfig
+from flvlp.engine.left_out import (
+    broken_where_not_finite,
+    left_out_where_broken,
+    restore_where_broken,
+    statistics_of,
+)
 from flvlp.engine.log import RunLog
 from flvlp.engine.meter import Meter
 from flvlp.engine.optim import Schedule
@@ -72,9 +78,9 @@ class Training:
         """Returns the context that the model runs in."""
         return torch.autocast(self.device.type, dtype=self.dtype, enabled=self.dtype is not None)
 
-    def save(self) -> None:
-        """Writes a checkpoint of the current state."""
-        self.checkpoints.save(self.bare_model, self.optimizer, self.scaler, self.state)
+    def save(self) -> bool:
+        """Writes a checkpoint of the current state; False on every rank where there is no room for it."""
+        return self.checkpoints.save(self.bare_model, self.optimizer, self.scaler, self.state)
 
 
 def count_step(micro_batches: list[Batch], device: torch.device, epoch: float) -> Counts:
@@ -106,32 +112,18 @@ def train_step(training: Training, micro_batches: list[Batch]) -> tuple[dict[str
     counts = count_step(micro_batches, training.device, training.state.step / training.steps_per_epoch)
     training.schedule.apply(optimizer, training.state.step)
     backward = cached_backward if training.config.gradient_caching else backward_each
+    statistics = statistics_of(training.bare_model)
     terms = backward(training, micro_batches, counts)
     with phase("step/optimiser"):
         scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(training.bare_model.parameters(), training.config.clip)
         with left_out_where_broken(optimizer, scaler, norm):
             scaler.step(optimizer)
+        restore_where_broken(statistics, norm)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
     training.state.step += 1
     return terms, norm
-
-
-@contextmanager
-def left_out_where_broken(optimizer: torch.optim.Optimizer, scaler: Any, norm: Tensor) -> Iterator[None]:
-    """Makes a step inside change nothing where the gradient is not finite, without waiting for the device to tell.
-
-    The norm is that of all ranks, so that they agree. A scaler (fp16) does the same by itself.
-    """
-    if scaler.is_enabled():
-        yield
-        return
-    optimizer.found_inf = (~torch.isfinite(norm)).float()  # type: ignore[attr-defined] # what scalers tell fused kernels
-    try:
-        yield
-    finally:
-        del optimizer.found_inf  # type: ignore[attr-defined]
 
 
 def backward_each(training: Training, micro_batches: list[Batch], counts: Counts) -> dict[str, Tensor]:
@@ -145,26 +137,29 @@ def backward_each(training: Training, micro_batches: list[Batch], counts: Counts
             with phase("step/loss"):
                 losses = training.criterion(output, counts)
             with phase("step/backward"):
-                training.scaler.scale(losses["total"]).backward()
+                training.scaler.scale(broken_where_not_finite(losses["total"])).backward()
         for name, value in losses.items():
             terms[name] = terms.get(name, 0) + value.detach()
     return terms
 
 
-def train_epoch(training: Training, batches: Iterator[Batch], first_step: int, steps: int) -> None:
-    """Runs an epoch from its step `first_step` to its end, or to `max_steps`.
+def train_epoch(
+    training: Training, batches: Iterator[Batch], first_step: int, steps: int, stop: StopRequest | None = None
+) -> None:
+    """Runs an epoch from its step `first_step` to its end, or to `max_steps`; the state is saved at its end.
 
     Args:
         training: see `Training`.
         batches: this rank's micro-batches, from that step on.
         first_step, steps: within the epoch.
+        stop: tells of SIGTERM.
 
     Raises:
         FloatingPointError: `engine.max_left_out` steps in a row whose gradient is not finite; the state is saved.
         SystemExit: of status `PREEMPTED`, this or another rank got SIGTERM; the state is saved.
-        RuntimeError: a data worker died.
+        RuntimeError: a data worker of this or another rank died; the state is saved.
     """
-    config, state = training.config, training.state
+    config, state, stop = training.config, training.state, stop or StopRequest()
     training.model.train()
     meter = Meter(training)
     bar = tqdm(
@@ -177,48 +172,53 @@ def train_epoch(training: Training, batches: Iterator[Batch], first_step: int, s
     )
     is_profiled = config.profile and state.step == first_step  # the first epoch of the run
     trace = profiled(training.run_log.path.parent if is_profiled else None)
-    with bar, logging_redirect_tqdm(), trace as profiler, StopRequest() as stop:
+    with bar, logging_redirect_tqdm(), trace as profiler, stop.waits():
         for _ in range(first_step, steps):
             if config.max_steps is not None and state.step >= config.max_steps:
                 break
             with phase("step/data"):
-                micro_batches = _next_batches(training, batches)
+                micro_batches, death = _next_batches(training, batches)
+            _leave_where_told(training, meter, stop, death)
             meter.skipped += _list_skipped(training, micro_batches)
             terms, norm = train_step(training, micro_batches)
             meter.add(terms, norm, [index for batch in micro_batches for index in batch.study_index.tolist()])
             bar.update()
             profiler.step()
-            if stop.is_asked():
-                if meter.steps:
-                    meter.report()  # its counts go into the checkpoint
-                training.save()
-                distributed.barrier()  # or torchrun would count the time that rank 0 still writes
-                log.warning("stopped by SIGTERM after step %d; resume=<run folder> goes on there", state.step)
-                raise SystemExit(PREEMPTED)
             if state.step % config.log_every == 0:
                 bar.set_postfix(meter.report())
             if config.checkpoint_every and state.step % config.checkpoint_every == 0:
-                if meter.steps:
-                    meter.report()
+                meter.report()
                 training.save()
-    if meter.steps:
         meter.report()
-    training.save()  # a run killed in validation loses no step
+        training.save()  # a run killed in validation loses no step
+    stop.leave_if_sent()
 
 
-def _next_batches(training: Training, batches: Iterator[Batch]) -> list[Batch]:
-    """Returns the micro-batches of the next step; one process saves its steps first where a data worker is dead."""
+def _next_batches(training: Training, batches: Iterator[Batch]) -> tuple[list[Batch], str]:
+    """Returns the micro-batches of the next step, and what is said of a data worker that died, "" where none did."""
     try:
-        return [next(batches) for _ in range(training.config.accumulate)]
+        return [next(batches) for _ in range(training.config.accumulate)], ""
     except RuntimeError as error:
         if "DataLoader worker" not in str(error):
             raise
-        if distributed.world_size() == 1:  # saving takes all ranks, and the others are in their step
-            training.save()
+        return [], str(error)
+
+
+def _leave_where_told(training: Training, meter: Meter, stop: StopRequest, death: str) -> None:
+    """Saves and leaves where any rank got SIGTERM or lost a data worker; every rank calls it before the same step."""
+    if not distributed.any_rank(stop.was_sent or bool(death)):
+        return
+    meter.report()  # its counts go into the checkpoint
+    is_saved = training.save()
+    step = training.state.step
+    how = "resume=<run folder> goes on there" if is_saved else "resume=<run folder> goes on at the last checkpoint"
+    if distributed.any_rank(bool(death)):
         raise RuntimeError(
-            f"train: a data worker died after step {training.state.step} ({error}); go on with resume=<run folder>, "
-            "and with more memory or a lower engine.num_workers"
-        ) from error
+            f"train: a data worker died after step {step} ({death or 'on another rank'}); {how}, with more memory or a "
+            "lower engine.num_workers"
+        )
+    log.warning("stopped by SIGTERM after step %d; %s", step, how)
+    raise SystemExit(PREEMPTED)
 
 
 def _list_skipped(training: Training, micro_batches: list[Batch]) -> int:

@@ -24,15 +24,22 @@ def sinkhorn(logits: Tensor, is_present: Tensor, epsilon: float, iterations: int
     Returns:
         (N, K) float32, each present row sums to 1, absent rows are 0.
 
-    Source: SwAV (Caron et al. 2020), in log space and with absent studies.
+    Source: SwAV (Caron et al. 2020), with absent studies. The plan is one matrix between a scale of each study and of
+    each prototype, so that the exponential is taken once. Its entries are relative to the highest of their column,
+    which the first round evens out anyway; float32 holds them while similarities differ by less than 80 epsilon.
     """
-    plan = (logits.float() / epsilon).masked_fill(~is_present.unsqueeze(1), -torch.inf)
-    if not len(plan):
-        return plan
-    for _ in range(iterations):
-        plan = plan - torch.logsumexp(plan, dim=0, keepdim=True).clamp_min(torch.finfo(plan.dtype).min)
-        plan = plan - torch.logsumexp(plan, dim=1, keepdim=True).clamp_min(torch.finfo(plan.dtype).min)
-    return torch.where(is_present.unsqueeze(1), plan.exp(), 0.0)
+    scaled = (logits.float() / epsilon).masked_fill(~is_present.unsqueeze(1), -torch.inf)
+    if not len(scaled):
+        return scaled
+    smallest = torch.finfo(scaled.dtype).tiny
+    kernel = (scaled - scaled.amax(dim=0).clamp_min(torch.finfo(scaled.dtype).min)).exp()  # absent rows are 0
+    studies = is_present.to(kernel.dtype)
+    share = is_present.sum() / kernel.shape[1]  # of the studies, for each prototype
+    with torch.autocast(kernel.device.type, enabled=False):
+        for _ in range(iterations):
+            prototypes = share / (studies @ kernel).clamp_min(smallest)
+            studies = 1 / (kernel @ prototypes).clamp_min(smallest)
+    return kernel * prototypes * studies.unsqueeze(1)
 
 
 def prototype_loss(

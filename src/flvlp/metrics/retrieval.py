@@ -105,16 +105,33 @@ def first_hits(
             f"first_hits: {len(queries)} queries with {len(query_groups)} groups, {len(gallery)} items with "
             f"{len(gallery_groups)}; one group each, and at least one item"
         )
+    sorted_groups, order = torch.sort(gallery_groups)
+    firsts = torch.searchsorted(sorted_groups, query_groups)
+    counts = torch.searchsorted(sorted_groups, query_groups, right=True) - firsts
     parts = [torch.zeros(3, 0, dtype=torch.int64, device=queries.device)]
     for rows, similarity in _similarities(queries, gallery, chunk):
-        is_correct = query_groups[rows].unsqueeze(1) == gallery_groups
-        of_correct = similarity.nan_to_num(nan=-torch.inf).where(is_correct, -torch.inf)
-        best = of_correct.amax(dim=1, keepdim=True)  # -inf, which nothing equals, where there is nothing to find
-        is_tied = similarity == best
-        counts = (similarity > best, is_tied & ~is_correct, is_tied & is_correct)
-        parts.append(torch.stack([count.sum(dim=1) for count in counts]))
+        row, item = _correct_pairs(firsts[rows], counts[rows], order)
+        of_correct = similarity[row, item].nan_to_num(nan=-torch.inf)
+        best = similarity.new_full([len(similarity)], -torch.inf).scatter_reduce(0, row, of_correct, "amax")
+        is_best = (of_correct == best[row]) & (of_correct > -torch.inf)
+        tied_correct = torch.zeros_like(counts[rows]).index_add(0, row, is_best.long())
+        better = (similarity > best.unsqueeze(1)).sum(dim=1, dtype=torch.int32)  # no correct item is; int32 is faster
+        tied = (similarity == best.unsqueeze(1)).sum(dim=1, dtype=torch.int32)
+        parts.append(torch.stack([better, tied - tied_correct, tied_correct]))
     better, tied_wrong, tied_correct = torch.cat(parts, dim=1)
     return FirstHits(better, tied_wrong, tied_correct, len(gallery))
+
+
+def _correct_pairs(firsts: Tensor, counts: Tensor, order: Tensor) -> tuple[Tensor, Tensor]:
+    """Returns row and item, both (pairs,), of every query with every item of its group.
+
+    Args:
+        firsts, counts: (n,) of each query, where the items of its group start in `order`, and how many they are.
+        order: (M,) items sorted by group.
+    """
+    row = torch.repeat_interleave(torch.arange(len(counts), device=counts.device), counts)
+    number = torch.arange(len(row), device=row.device) - (counts.cumsum(0) - counts)[row]  # within the group
+    return row, order[firsts[row] + number]
 
 
 def precision_at(

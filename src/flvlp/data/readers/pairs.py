@@ -150,8 +150,9 @@ def _resolved(table: Table, root: Path, values: Sequence[str], hides: bool) -> l
             f"{table.path}: image path outside the root in {listed(outside, hides)}; a relative path stays under "
             f"{root}; set dataset.root to the common folder or write absolute paths"
         )
-    # Not pathlib, which takes seconds for 400,000 rows.
-    return [os.path.join(root, value) if value else "" for value in values]  # noqa: PTH118
+    # Neither pathlib nor os.path, which take seconds for 400,000 rows.
+    start = str(root).rstrip("/") + "/"
+    return [value if value[:1] in ("", "/") else start + value for value in values]
 
 
 def _check_masks(table: Table, paths: Sequence[str], kept: np.ndarray, hides: bool) -> None:

@@ -37,7 +37,8 @@ class Tree:
         The published name wins; then the same name with another of `PICTURE_SUFFIXES`, so that a copy saved as JPEG or
         PNG is found for the published type.
         """
-        folder, name = os.path.split(relative)
+        folder, slash, name = relative.rpartition("/")  # os.path.split takes seconds for 400,000 names
+        folder = folder or slash
         present = self.names(folder)
         if name in present:
             return relative

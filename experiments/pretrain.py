@@ -114,7 +114,7 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
     source = read_source(args.dataset, args.encoder.resize, needs_reports=True)
     if args.resume is not None:
         check_same_data(folder, source)
-    args.encoder.text = with_text_start(args.encoder.text, source, args.dataset.credentialed)
+    args.encoder.text = with_text_start(args.encoder.text, source, args.engine.limit_studies, args.dataset.credentialed)
     tokenizer = find_tokenizer(
         args.encoder.text, source, folder if args.resume else None, args.init_from, args.dataset.credentialed
     )

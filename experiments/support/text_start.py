@@ -20,10 +20,13 @@ log = logging.getLogger(__name__)
 FORMAT = 1  # of what is kept; a change of how it is made takes the next number
 SEED = 0  # one start for all seeds of a comparison, as a downloaded BERT would be
 HELD_OUT = 20  # every so many-th report is judged on
+NO_PART = ("name", "package", "weights", "frozen", "pool")  # settings that what is made does not depend on
 NEEDED = 4  # bytes of a weight
 
 
-def with_text_start(text: TextEncoderConfig, source: "StudySource", credentialed: bool) -> TextEncoderConfig:
+def with_text_start(
+    text: TextEncoderConfig, source: "StudySource", limit: int | None, credentialed: bool
+) -> TextEncoderConfig:
     """Returns a configuration whose weights can be loaded: with `weights=reports`, of the folder that was made.
 
     Of several ranks, and of jobs side by side, one makes it and the others wait.
@@ -31,6 +34,7 @@ def with_text_start(text: TextEncoderConfig, source: "StudySource", credentialed
     Args:
         text: of the encoder.
         source: whose training reports are learned from.
+        limit: the first n training studies only; None for all.
         credentialed: see `flvlp.data.tokenizer.train_tokenizer`.
 
     Raises:
@@ -40,7 +44,7 @@ def with_text_start(text: TextEncoderConfig, source: "StudySource", credentialed
         return text
     from flvlp.data.phantom.making_once import make_once
 
-    reports = [source.studies[index].report for index in source.splits["train"]]
+    reports = [source.studies[index].report for index in source.splits["train"][:limit]]
     folder = Path(text.reports.root) / _key(text, reports, credentialed)
     if not folder.is_dir():
         needed = NEEDED * (text.vocab_size + 12 * text.layers * text.hidden_size) * text.hidden_size
@@ -53,7 +57,9 @@ def with_text_start(text: TextEncoderConfig, source: "StudySource", credentialed
 
 def _key(text: TextEncoderConfig, reports: list[str], credentialed: bool) -> str:
     """Returns what the weights depend on, as a name."""
-    settings = asdict(text) | {"format": FORMAT, "credentialed": credentialed}
+    sizes = {name: value for name, value in asdict(text).items() if name not in NO_PART}
+    settings = sizes | {"format": FORMAT, "credentialed": credentialed}
+    del settings["reports"]["root"]
     digest = hashlib.sha256(json.dumps(settings, sort_keys=True).encode())
     for report in reports:
         digest.update(hashlib.sha256(report.encode()).digest())
@@ -71,8 +77,10 @@ def _start(text: TextEncoderConfig, reports: list[str], credentialed: bool, plac
 
 
 def _train_alone(text: TextEncoderConfig, reports: list[str], credentialed: bool, place: Path) -> None:
+    from flvlp.data.processes import end_with_parent
     from flvlp.engine.log import set_up_console
 
+    end_with_parent()
     for name in [name for name in os.environ if name.startswith(OF_WORKERS)]:
         del os.environ[name]
     set_up_console()

@@ -33,12 +33,12 @@ def text(tmp_path: Path) -> Any:
 
 def test_it_is_made_once_and_read_as_any_folder_of_weights(text: Any) -> None:
     state = torch.get_rng_state()
-    made = with_text_start(text, source(), credentialed=False)
+    made = with_text_start(text, source(), None, credentialed=False)
     folder = Path(made.weights)
     assert {"config.json", "model.safetensors", "tokenizer.json"} <= {path.name for path in folder.iterdir()}
     assert torch.equal(state, torch.get_rng_state()), "the chance of this process was used up"
     date = (folder / "model.safetensors").stat().st_mtime_ns
-    assert with_text_start(text, source(), credentialed=False) == made
+    assert with_text_start(text, source(), None, credentialed=False) == made
     assert (folder / "model.safetensors").stat().st_mtime_ns == date, "made again"
     vocabulary = json.loads((folder / "tokenizer.json").read_text())["model"]["vocab"]
     assert "effusion" in vocabulary
@@ -48,20 +48,28 @@ def test_it_is_made_once_and_read_as_any_folder_of_weights(text: Any) -> None:
 def test_other_reports_and_other_settings_are_another_start(text: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(text_start, "_start", lambda *_: None)
     changes = [
-        (text, source(), False),
-        (text, source(REPORTS * 11), False),
-        (text, source(), True),
-        (replace(text, layers=1), source(), False),
-        (replace(text, reports=replace(text.reports, epochs=3)), source(), False),
+        (text, source(), None, False),
+        (text, source(REPORTS * 11), None, False),
+        (text, source(), 30, False),
+        (text, source(), None, True),
+        (replace(text, layers=1), source(), None, False),
+        (replace(text, reports=replace(text.reports, epochs=3)), source(), None, False),
     ]
     folders = {with_text_start(*change).weights for change in changes}
     assert len(folders) == len(changes), folders
 
 
+def test_what_plays_no_part_in_making_it_makes_no_other_start(text: Any, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(text_start, "_start", lambda *_: None)
+    other = replace(text, pool="mean", name="another", frozen=True)
+    first, second = (with_text_start(one, source(), None, credentialed=False).weights for one in (text, other))
+    assert first == second
+
+
 def test_weights_of_other_kinds_are_left_alone(text: Any) -> None:
     for weights in ("random", "pretrained", "a/folder"):
         given = replace(text, weights=weights)
-        assert with_text_start(given, source(), credentialed=False) is given
+        assert with_text_start(given, source(), None, credentialed=False) is given
 
 
 def test_it_learns_what_words_stand_together(tmp_path: Path, text: Any) -> None:
@@ -84,7 +92,7 @@ def test_what_breaks_leaves_no_folder(text: Any, monkeypatch: pytest.MonkeyPatch
 
     monkeypatch.setattr(text_start, "get_context", lambda _: SimpleNamespace(Process=lambda **_: Broken()))
     with pytest.raises(RuntimeError, match=r"encoder.text.weights=reports: .* \(exit status 1\)"):
-        with_text_start(text, source(), credentialed=False)
+        with_text_start(text, source(), None, credentialed=False)
     assert not [path for path in Path(text.reports.root).iterdir() if path.suffix != ".lock"]
 
 
@@ -93,6 +101,7 @@ def test_the_process_that_makes_it_is_no_rank(text: Any, tmp_path: Path, monkeyp
         monkeypatch.setenv(name, value)
     seen: dict[str, str] = {}
     monkeypatch.setattr(text_start, "train_text", lambda *_: seen.update(os.environ))
+    monkeypatch.setattr("flvlp.data.processes.end_with_parent", lambda: None)  # this test is nobody's child
     text_start._train_alone(text, [], False, tmp_path)
     assert seen
     assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} & set(seen)

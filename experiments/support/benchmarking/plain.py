@@ -27,8 +27,8 @@ class PlainStep:
 
     def __call__(self, batch: Batch) -> float:
         """Takes a step on a batch whose reports are padded to the limit; returns the loss."""
-        total = self.losses(batch)["total"]
         self.optimizer.zero_grad()
+        total = self.losses(batch)["total"]
         total.backward()
         nn.utils.clip_grad_norm_(self.model.parameters(), self.clip)
         self.optimizer.step()

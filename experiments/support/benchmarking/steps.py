@@ -62,7 +62,10 @@ def drawn(encoder: EncoderConfig) -> EncoderConfig:
 
 
 def make_model(workload: Workload) -> "FLVLP":
-    """Returns the model on the device of this process; a lateral trunk that would come pre-trained is frozen."""
+    """Returns the model on the device of this process, its queue full as in the middle of a training.
+
+    A lateral trunk that would come pre-trained is frozen.
+    """
     import torch
 
     from flvlp import distributed
@@ -78,6 +81,10 @@ def make_model(workload: Workload) -> "FLVLP":
     ):
         if encoder is not None and config.is_frozen:
             encoder.freeze()
+    if model.queue is not None:
+        size, width = model.queue.features.shape[1:]
+        earlier = torch.nn.functional.normalize(torch.randn(3, size, width), dim=-1)
+        model.queue.push(earlier, torch.ones(3, size, dtype=torch.bool))
     return model.train().to(distributed.start())
 
 

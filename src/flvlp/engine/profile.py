@@ -25,9 +25,10 @@ def profiled(folder: Path | None) -> Iterator[Any]:
     """Gives a profiler whose `step()` is called after every training step, or one that does nothing.
 
     Args:
-        folder: of the run; `profile/` in it gets a trace for each rank, and rank 0's table. None profiles nothing.
+        folder: of the run; `profile/` in it gets a trace for each rank, and rank 0's table. None profiles nothing, nor
+            does a folder that has them.
     """
-    if folder is None:
+    if folder is None or (folder / FOLDER).exists():
         yield _Nothing()
         return
     place, written = folder / FOLDER, []
@@ -66,12 +67,12 @@ def table_of(profiler: Any, steps: int) -> str:
         return float(getattr(event, f"{kind}{'device' if on_device else 'cpu'}_time_total")) / 1e3 / steps
 
     phases = [event for event in events if event.key.startswith(PREFIX)]
-    phases.sort(key=lambda event: -event.cpu_time_total)
-    whole = sum(event.cpu_time_total for event in phases)
+    phases.sort(key=lambda event: -milliseconds(event, ""))
+    whole = sum(milliseconds(event, "") for event in phases)
     lines = [f"{'phase':<42}{'ms a step':>12}{'share':>8}"]
     for event in phases:
-        taken = event.cpu_time_total
-        lines.append(f"{event.key.removeprefix(PREFIX):<42}{taken / 1e3 / steps:>12.1f}{taken / whole:>8.1%}")
+        taken = milliseconds(event, "")
+        lines.append(f"{event.key.removeprefix(PREFIX):<42}{taken:>12.1f}{taken / whole:>8.1%}")
     operators = [event for event in events if not event.key.startswith((PREFIX, "ProfilerStep"))]
     operators.sort(key=lambda event: -milliseconds(event, "self_"))
     total = sum(milliseconds(event, "self_") for event in operators)

@@ -170,8 +170,7 @@ def train_epoch(
         disable=None if distributed.is_main() else True,  # None: only on a terminal
         leave=False,
     )
-    is_profiled = config.profile and state.step == first_step  # the first epoch of the run
-    trace = profiled(training.run_log.path.parent if is_profiled else None)
+    trace = profiled(training.run_log.path.parent if config.profile else None)
     with bar, logging_redirect_tqdm(), trace as profiler, stop.waits():
         for _ in range(first_step, steps):
             if config.max_steps is not None and state.step >= config.max_steps:

@@ -23,7 +23,7 @@ LAUNCH := $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $
 endif
 
 .DEFAULT_GOAL := help
-.PHONY: help setup pretrain ablation report eval-cls eval-seg eval-det eval-retrieval eval-zeroshot explain benchmark prepare doctor test test-slow check format tensorboard clean
+.PHONY: help setup pretrain ablation report eval-cls eval-seg eval-det eval-retrieval eval-zeroshot explain benchmark prepare doctor test test-slow faults audit check format tensorboard clean
 
 help: ## list the targets
 	@grep -E '^[a-z-]+:.*##' $(MAKEFILE_LIST) | sed -E 's/:[^#]*## /\t/' | expand -t 16
@@ -90,6 +90,14 @@ test: $(STAMP) ## run the tests (minutes, no network), TEST_PROCESSES side by si
 
 test-slow: $(STAMP) ## run the long tests too
 	$(BIN)/python -m pytest -n $(TEST_PROCESSES) --dist loadfile $(ARGS)
+
+faults: export OMP_NUM_THREADS := 1
+faults: $(STAMP) ## kill runs at random, DRAWS (50) times, and see that they end as if nothing had happened
+	FLVLP_FAULT_DRAWS=$(DRAWS) $(BIN)/python -m pytest tests/experiments/test_faults.py -n $(TEST_PROCESSES) $(ARGS)
+
+audit: $(STAMP) ## look up known faults of the installed packages (needs a network)
+	$(BIN)/pip install --quiet pip-audit
+	$(BIN)/pip-audit --skip-editable
 
 check: $(STAMP) ## lint, formatting and types
 	$(BIN)/ruff check .

@@ -1,6 +1,7 @@
 """Encoders on their own: written whole, read back equal, refused where they do not fit."""
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -51,3 +52,23 @@ def test_a_wrong_folder_or_format_is_refused_with_what_to_do(tmp_path: Path) -> 
     path.write_text(json.dumps(json.loads(path.read_text()) | {"format": 99}))
     with pytest.raises(ValueError, match="format 99"):
         load_encoders(tmp_path / "encoders")
+
+
+@pytest.mark.parametrize("name", ["config.json", "encoders.safetensors", "tokenizer/tokenizer.json"])
+def test_damaged_files_are_refused_and_never_half_loaded(tmp_path: Path, name: str) -> None:
+    whole = saved(tmp_path / "encoders").state_dict()
+    path = tmp_path / "encoders" / name
+    content = path.read_bytes()
+    for draw in range(25):
+        chance = random.Random(draw)
+        damaged = bytearray(content)
+        place = chance.randrange(min(len(damaged), 4000))  # headers; a flipped bit of a weight is a weight
+        damaged[place : place + chance.randrange(3)] = chance.randbytes(chance.randrange(1, 4))
+        path.write_bytes(damaged if draw % 3 else content[:place])
+        try:
+            loaded = load_encoders(tmp_path / "encoders")
+        except ValueError as error:
+            assert "is damaged" in str(error) or "format" in str(error), repr(error)
+            assert str(tmp_path / "encoders") in str(error)
+        else:
+            assert loaded.encoders.state_dict().keys() == whole.keys()

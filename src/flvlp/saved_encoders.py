@@ -97,16 +97,26 @@ def load_encoders(folder: Path | str) -> LoadedEncoders:
 
     Raises:
         FileNotFoundError: the folder holds no encoders.
-        ValueError: a format that this version does not know.
+        ValueError: a format that this version does not know, or files that are damaged.
     """
     folder = Path(folder)
     if not (folder / "config.json").is_file() and (folder / "encoders" / "config.json").is_file():
         folder = folder / "encoders"
     if not (folder / "config.json").is_file():
         raise FileNotFoundError(f"load_encoders: no config.json in {folder}; give the `encoders` folder of a run")
-    content = json.loads((folder / "config.json").read_text())
-    if content["format"] != FORMAT:
-        raise ValueError(f"load_encoders: format {content['format']} in {folder}; this version reads {FORMAT}")
+    try:
+        content = json.loads((folder / "config.json").read_text())
+        version = content["format"]
+        if version == FORMAT:
+            return _load(folder, content)
+    # What damaged files lead to in JSON, in the classes of the configuration, in safetensors and in tokenizers.
+    except Exception as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
+        raise ValueError(f"load_encoders: {folder} is damaged ({reason}); copy it again, or save it anew") from error
+    raise ValueError(f"load_encoders: format {version} in {folder}; this version reads {FORMAT}")
+
+
+def _load(folder: Path, content: dict[str, Any]) -> LoadedEncoders:
     config = encoder_config(content["encoder"])
     encoders = Encoders(config, text_architecture=content["text_architecture"])
     load_model(encoders, str(folder / "encoders.safetensors"))

@@ -1,0 +1,158 @@
+"""Damaged and hostile files: readers raise what they document, whatever the bytes, and in bounded memory."""
+
+import io
+import resource
+import struct
+import tempfile
+import zlib
+from collections.abc import Iterator
+from pathlib import Path
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from PIL import Image
+
+from flvlp.data.images import ImageReadError, image_size, read_image
+from flvlp.data.readers.config import PairsConfig
+from flvlp.data.readers.pairs import read_pairs
+from flvlp.data.reports import compose_report, split_sections
+from tests.data.dicoms import write_dicom
+
+EXAMPLES = 150
+MIB = 2**20
+
+
+def picture(kind: str) -> bytes:
+    """Returns the bytes of a small whole picture."""
+    if kind == "dicom":
+        with tempfile.TemporaryDirectory() as folder:
+            return write_dicom(Path(folder) / "a.dcm").read_bytes()
+    buffer = io.BytesIO()
+    Image.fromarray(np.arange(20 * 30, dtype=np.uint8).reshape(20, 30)).save(buffer, kind.upper())
+    return buffer.getvalue()
+
+
+WHOLE = {kind: picture(kind) for kind in ("png", "jpeg", "dicom")}
+
+
+@st.composite
+def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
+    """Some bytes changed, put in, left out, or the end cut off."""
+    content = bytearray(whole)
+    for _ in range(draw(st.integers(1, 6))):
+        place = draw(st.integers(0, max(len(content) - 1, 0)))
+        match draw(st.sampled_from(["change", "put in", "leave out", "cut off"])):
+            case "change":
+                content[place : place + 1] = draw(st.binary(min_size=1, max_size=4))
+            case "put in":
+                content[place:place] = draw(st.binary(max_size=40))
+            case "leave out":
+                del content[place : place + draw(st.integers(1, 40))]
+            case "cut off":
+                del content[place:]
+    return bytes(content)
+
+
+@pytest.fixture(scope="module")
+def path(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A file that each example writes anew."""
+    return tmp_path_factory.mktemp("fuzz") / "file"
+
+
+@pytest.mark.parametrize("suffix", [".png", ".dcm"])
+@pytest.mark.parametrize("kind", WHOLE)
+def test_a_picture_is_read_or_refused_with_the_one_error_there_is(path: Path, kind: str, suffix: str) -> None:
+    file = path.with_suffix(suffix)
+
+    @settings(max_examples=EXAMPLES, deadline=2000)
+    @given(content=damaged(WHOLE[kind]) | st.binary(max_size=400))
+    def check(content: bytes) -> None:
+        file.write_bytes(content)
+        for read in (read_image, image_size):
+            try:
+                read(file)
+            except ImageReadError as error:
+                assert str(file) in str(error)
+                assert str(file) not in error.cause
+
+    check()
+
+
+def bomb_png(width: int, height: int) -> bytes:
+    """Returns a PNG of a few kilobytes whose pixels, all 0, take width * height bytes."""
+
+    def chunk(name: bytes, content: bytes) -> bytes:
+        return struct.pack(">I", len(content)) + name + content + struct.pack(">I", zlib.crc32(name + content))
+
+    rows = zlib.compress(b"\0" * min(height * (width + 1), 200 * MIB), 9)
+    header = struct.pack(">IIBBBBB", width, height, 8, 0, 0, 0, 0)
+    return b"\x89PNG\r\n\x1a\n" + chunk(b"IHDR", header) + chunk(b"IDAT", rows) + chunk(b"IEND", b"")
+
+
+def peak_mib() -> float:
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024
+
+
+@pytest.mark.parametrize("size", [(40_000, 40_000), (2**31 - 1, 2**31 - 1), (100_000_000, 1)])
+def test_a_decompression_bomb_is_refused_before_it_takes_memory(path: Path, size: tuple[int, int]) -> None:
+    path.write_bytes(bomb_png(*size))
+    before = peak_mib()
+    with pytest.raises(ImageReadError, match=r"at most 80,000,000|cannot be read"):
+        read_image(path)
+    assert peak_mib() - before < 64
+
+
+def test_a_dicom_that_claims_to_be_huge_is_refused_before_it_takes_memory(path: Path) -> None:
+    file = write_dicom(path.with_suffix(".dcm"), Rows=60_000, Columns=60_000)
+    before = peak_mib()
+    with pytest.raises(ImageReadError, match="at most 80,000,000"):
+        read_image(file)
+    assert peak_mib() - before < 64
+
+
+TABLE = (
+    b"Path_frontal,Path_lateral,Report,patient,part,effusion\n"
+    b'a.png,,"FINDINGS: clear.\nIMPRESSION: normal.",p1,train,1\n'
+    b"a.png,a.png,No effusion.,p2,validation,0\n"
+)
+
+
+@settings(max_examples=EXAMPLES, deadline=2000)
+@given(content=damaged(TABLE) | st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+def test_a_table_is_read_or_refused_with_an_error_that_is_documented(content: bytes) -> None:
+    with tempfile.TemporaryDirectory() as folder:
+        root = Path(folder)
+        (root / "a.png").write_bytes(WHOLE["png"])
+        (root / "table.csv").write_bytes(content)
+        config = PairsConfig(
+            name="pairs",
+            csv=str(root / "table.csv"),
+            patient_column="patient",
+            split_column="part",
+            label_columns=["effusion"],
+        )
+        try:
+            source = read_pairs(config)
+        except (FileNotFoundError, ValueError) as error:
+            assert "table.csv" in str(error) or "dataset." in str(error), repr(error)
+        else:
+            inside = [Path(one).resolve().is_relative_to(root.resolve()) for one in source.views()]
+            assert all(inside), f"{source.views()} leaves {root}"
+
+
+@settings(max_examples=EXAMPLES, deadline=1000)
+@given(text=st.text(max_size=400) | st.text("FINDGSIMPRESON:_X[]* \n.()-/", max_size=400))
+def test_any_text_is_a_report(text: str) -> None:
+    for policy in ("both", "impression", "findings", "longer"):
+        composed = compose_report(split_sections(text), policy)
+        assert composed == " ".join(composed.split())
+
+
+@pytest.fixture(autouse=True)
+def _no_limit_of_pillow() -> Iterator[None]:
+    """Pillow's own guard must not be what refuses: another library may switch it off."""
+    before, Image.MAX_IMAGE_PIXELS = Image.MAX_IMAGE_PIXELS, None
+    yield
+    Image.MAX_IMAGE_PIXELS = before

@@ -2,6 +2,7 @@
 VENV ?= .venv
 PYTHON ?= python3
 NPROC ?= 1
+DRAWS ?= 50
 TEST_PROCESSES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n : 8)))
 ARGS ?=
 LOGDIR ?= runs/pretrain

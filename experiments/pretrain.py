@@ -25,7 +25,7 @@ from flvlp.models.config import NONE, EncoderConfig, HeadsConfig
 from support.board import Board, open_board
 from support.building import build_model
 from support.chain import check_then
-from support.elastic import forget_restarts, restarted_run
+from support.elastic import forget_restarts, restarted_run, same_run
 from support.entry import CONF, is_sweep, remove_if_empty, resumed_config, run_folder, run_main, typed
 from support.inputs import check_same_data, find_tokenizer, name_of, read_source, write_fingerprint
 from support.jobs import run_job
@@ -82,7 +82,7 @@ def run(cfg: DictConfig) -> Done:
     try:
         folder, restarted = made, restarted_run(made)
         if restarted is not None:
-            cfg.resume = str(restarted)
+            cfg.resume = same_run(cfg.resume, restarted)
         if cfg.resume is not None:
             folder = (made.parent / "latest" if cfg.resume == "latest" else Path(cfg.resume)).resolve()
             cfg = resumed_config(cfg, folder)

@@ -32,6 +32,20 @@ def restarted_run(made: Path) -> Path | None:
     return None
 
 
+def same_run(asked: str | None, restarted: Path) -> str:
+    """Returns the folder of a restarted run.
+
+    Raises:
+        ValueError: the command line asks for another one.
+    """
+    if asked not in (None, "latest") and Path(str(asked)).resolve() != restarted.resolve():
+        raise ValueError(
+            f"resume: {asked}, and this torchrun job has begun {restarted}; give the job another --rdzv-id, or leave "
+            "resume out"
+        )
+    return str(restarted)
+
+
 def forget_restarts(made: Path) -> None:
     """Removes the note of a run that is over."""
     note = _note(made)
@@ -43,10 +57,19 @@ def _note(made: Path) -> Path | None:
     """Returns where the note of this job lies, None without torchrun.
 
     A job without a name, which torchrun calls `NAMELESS`, has that of the agent that started this process.
+
+    Raises:
+        ValueError: a job without a name on several hosts, whose agents do not know each other's restarts.
     """
     job = os.environ.get("TORCHELASTIC_RUN_ID")
     if job is None:
         return None
+    hosts, restarts = (os.environ.get(name, "0") for name in ("GROUP_WORLD_SIZE", "TORCHELASTIC_MAX_RESTARTS"))
+    if job == NAMELESS and int(hosts) > 1 and int(restarts) > 0:
+        raise ValueError(
+            f"torchrun: --max-restarts {restarts} on {hosts} hosts, and the job has no name by which a restart would "
+            "find its run; give --rdzv-id"
+        )
     name = f"{socket.gethostname()}-{os.getppid()}" if job == NAMELESS else Path(job).name
     return made.parent / f".torchrun-{name}"
 

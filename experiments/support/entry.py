@@ -133,6 +133,7 @@ FREE_ON_RESUME = (
     "launch",
     "engine.max_steps",
     "engine.num_workers",
+    "engine.timeout_minutes",
     "engine.log_every",
     "engine.checkpoint_every",
     "engine.keep_checkpoints",

@@ -109,6 +109,8 @@ def load_encoders(folder: Path | str) -> LoadedEncoders:
         version = content["format"]
         if version == FORMAT:
             return _load(folder, content)
+    except (PermissionError, TimeoutError, ImportError, MemoryError):
+        raise  # nothing is wrong with the files
     # What damaged files lead to in JSON, in the classes of the configuration, in safetensors and in tokenizers.
     except Exception as error:
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"

@@ -57,6 +57,23 @@ def data_position(path: Path) -> int:
     return largest.header_offset + 200 + largest.file_size // 2
 
 
+def test_a_whole_file_with_other_content_is_no_checkpoint(folder: Path) -> None:
+    newest = list_checkpoints(folder)[-1]
+    torch.save({"model": {}}, newest)
+    assert damage(newest) == "it holds no optimizer, scaler, state, rng, torch, threads"
+    assert load(folder) == (2.0, 2)
+
+
+def test_a_file_that_may_not_be_read_is_not_called_damaged(folder: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def refuse(*_: object) -> None:
+        raise PermissionError(errno.EACCES, "Permission denied")
+
+    monkeypatch.setattr(zipfile, "ZipFile", refuse)
+    with pytest.raises(PermissionError):
+        load(folder)
+    assert len(list_checkpoints(folder)) == 3
+
+
 def test_a_whole_checkpoint_has_no_damage(folder: Path) -> None:
     assert [damage(path) for path in list_checkpoints(folder)] == ["", "", ""]
     assert load(folder) == (3.0, 3)

@@ -14,7 +14,7 @@ from torch import Tensor, nn
 from flvlp.engine import checkpoint
 from flvlp.engine.checkpoint import Checkpoints, TrainState, list_checkpoints
 from flvlp.engine.config import EngineConfig
-from flvlp.engine.left_out import restore_where_broken, statistics_of
+from flvlp.engine.left_out import changing_buffers, restore_where_broken
 from flvlp.engine.log import RunLog
 from flvlp.engine.meter import Meter
 from flvlp.engine.optim import Schedule, build_optimizer
@@ -87,6 +87,15 @@ def test_a_broken_step_changes_neither_weights_nor_moments(tmp_path: Path, facto
     assert not torch.equal(weights(training), before)
     assert torch.isfinite(weights(training)).all()
     assert training.state.step == 3
+
+
+def test_a_loss_that_is_not_finite_leaves_the_queue_as_it_was(tmp_path: Path) -> None:
+    training, meter = made(tmp_path, [1.0, torch.nan])
+    step(training, meter)
+    before = {name: value.clone() for name, value in training.bare_model.queue.named_buffers()}
+    step(training, meter)  # of finite features
+    for name, value in training.bare_model.queue.named_buffers():
+        assert torch.equal(value, before[name]), f"{name} of the queue changed"
 
 
 def test_features_of_a_broken_step_do_not_stay_in_the_queue(tmp_path: Path) -> None:
@@ -162,6 +171,16 @@ def test_a_resumed_run_goes_on_counting(tmp_path: Path) -> None:
         meter.report()
 
 
+def test_a_run_that_was_stopped_for_it_is_not_stopped_again_by_a_single_one(tmp_path: Path) -> None:
+    training, _ = made(tmp_path, [1.0, torch.nan])
+    training.state.left_out_in_a_row = 3
+    meter = Meter(training)
+    step(training, meter)
+    step(training, meter)
+    meter.report()
+    assert training.state.left_out_in_a_row == 1
+
+
 def test_a_full_disk_is_not_called_saved(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     def full(*_: object) -> None:
         raise OSError(errno.ENOSPC, "No space left on device")
@@ -192,7 +211,7 @@ def test_statistics_of_a_batch_norm_do_not_keep_a_broken_step(tmp_path: Path) ->
     norm = nn.BatchNorm1d(3)
     norm(torch.randn(8, 3))
     before = {name: value.clone() for name, value in norm.named_buffers()}
-    kept = statistics_of(nn.Sequential(norm, nn.BatchNorm1d(3).eval()))
+    kept = changing_buffers(nn.Sequential(norm, nn.BatchNorm1d(3).eval()))
     assert len(kept) == 3
     norm(torch.full((8, 3), torch.nan))
     assert norm.running_mean is not None
@@ -200,7 +219,7 @@ def test_statistics_of_a_batch_norm_do_not_keep_a_broken_step(tmp_path: Path) ->
     restore_where_broken(kept, torch.tensor(torch.nan))
     assert all(torch.equal(value, before[name]) for name, value in norm.named_buffers())
     norm(torch.randn(8, 3))
-    restore_where_broken(statistics_of(norm), torch.tensor(1.0))
+    restore_where_broken(changing_buffers(norm), torch.tensor(1.0))
     assert norm.num_batches_tracked == 2
 
 

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from support.elastic import forget_restarts, restarted_run
+from support.elastic import forget_restarts, restarted_run, same_run
 from tests.conftest import TWO_PROCESSES, Run, environment
 from tests.experiments.test_resume import differences, last_checkpoint
 
@@ -89,6 +89,23 @@ def test_a_job_without_a_name_does_not_go_on_with_another_one(made: Path, monkey
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
     leave_checkpoint(made.parent / "other job")
     assert restarted_run(made.parent / "again") == (made.parent / "other job").resolve()
+
+
+def test_a_job_without_a_name_may_not_restart_on_several_hosts(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
+    monkeypatch.setenv("GROUP_WORLD_SIZE", "2")
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "0")
+    assert restarted_run(made) is None
+    monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
+    with pytest.raises(ValueError, match="give --rdzv-id"):
+        restarted_run(made)
+
+
+def test_a_restart_goes_on_with_no_other_run_than_the_command_line_asks_for(tmp_path: Path) -> None:
+    mine = tmp_path / "mine"
+    assert {same_run(asked, mine) for asked in (None, "latest", str(mine))} == {str(mine)}
+    with pytest.raises(ValueError, match="give the job another --rdzv-id"):
+        same_run(str(tmp_path / "other"), mine)
 
 
 def test_without_torchrun_nothing_is_left_behind(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -73,12 +73,13 @@ def test_a_preempted_run_saves_ends_with_its_status_and_resumes_bit_for_bit(
     assert not different, f"{len(different)} entries differ, such as {different[:5]}"
 
 
+@pytest.mark.parametrize("workers", [1, 2])  # another one that lives must not keep the process from ending
 def test_a_run_whose_data_worker_dies_is_saved_and_resumes_bit_for_bit(
-    run: Run, command: Callable[..., list[str]], tmp_path: Path
+    run: Run, command: Callable[..., list[str]], tmp_path: Path, workers: int
 ) -> None:
     whole, broken = tmp_path / "whole", tmp_path / "broken"
     assert run(f"hydra.run.dir={whole}", *OVERRIDES, cwd=tmp_path).returncode == 0
-    line = command(f"hydra.run.dir={broken}", *OVERRIDES, launcher=ONE_PROCESS)
+    line = command(f"hydra.run.dir={broken}", *OVERRIDES, f"engine.num_workers={workers}", launcher=ONE_PROCESS)
     status, said = stop_after(line, broken, 1, lambda pid: os.kill(children_of(pid)[0], signal.SIGKILL))
     assert status == 1, f"exit status {status}\n{said[-2000:]}"
     found = re.search(r"a data worker died after step (\d+) .*lower engine.num_workers", said)
@@ -87,6 +88,37 @@ def test_a_run_whose_data_worker_dies_is_saved_and_resumes_bit_for_bit(
     assert run(f"resume={broken}", cwd=tmp_path).returncode == 0
     different = differences(last_checkpoint(whole), last_checkpoint(broken))
     assert not different, f"{len(different)} entries differ, such as {different[:5]}"
+
+
+@pytest.mark.slow
+def test_a_data_worker_that_dies_under_one_rank_saves_all_and_torchrun_goes_on(
+    run: Run, command: Callable[..., list[str]], tmp_path: Path
+) -> None:
+    whole = tmp_path / "whole"
+    overrides = (*OVERRIDES, "engine.batch_size=4")
+    assert run(f"hydra.run.dir={whole}", *overrides, cwd=tmp_path, launcher=TWO_PROCESSES).returncode == 0
+    launcher = (*TWO_PROCESSES[:-2], "--max-restarts", "1", *TWO_PROCESSES[-2:])
+
+    def kill_a_worker(agent: int) -> None:
+        os.kill(children_of(children_of(agent)[-1])[0], signal.SIGKILL)
+
+    status, said = stop_after(command(*overrides, launcher=launcher), tmp_path / "run", 1, kill_a_worker)
+    assert status == 0, said[-3000:]
+    assert "a data worker died after step" in said
+    folder = tmp_path / "runs" / "pretrain" / "latest"
+    different = differences(last_checkpoint(whole), last_checkpoint(folder.resolve()))
+    assert not different, f"{len(different)} entries differ, such as {different[:5]}"
+
+
+@pytest.mark.slow
+def test_sigterm_to_torchrun_itself_saves_too(run: Run, command: Callable[..., list[str]], tmp_path: Path) -> None:
+    folder = tmp_path / "run"
+    line = command(f"hydra.run.dir={folder}", *OVERRIDES, "engine.batch_size=4", launcher=TWO_PROCESSES)
+    status, said = stop_after(line, folder, 2, terminate)
+    assert status != 0
+    found = re.search(r"stopped by SIGTERM after step (\d+)", said)
+    assert found, said[-3000:]
+    assert last_checkpoint(folder)["state"]["step"] == int(found[1])
 
 
 @pytest.mark.slow

@@ -11,7 +11,7 @@ from torch.utils.data import DataLoader, Dataset
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.data.dataset import Collator, StudyDataset, derange
 from flvlp.data.pictures import Collate, PictureDataset, PictureSample
-from flvlp.data.processes import outlive_first_sigterm
+from flvlp.data.processes import kill_workers_at_exit, outlive_sigterm
 from flvlp.data.sampler import EpochSampler, ShardSampler
 from flvlp.data.studies import StudySource
 from flvlp.data.tokenizer import ReportTokenizer
@@ -117,6 +117,7 @@ class Loaders:
     def _loader(
         self, dataset: StudyDataset, sampler: EpochSampler | ShardSampler, keeps_workers: bool = False
     ) -> DataLoader[Batch]:
+        kill_workers_at_exit()
         return DataLoader(
             dataset,  # type: ignore[arg-type]
             batch_size=self.batch_size,
@@ -125,7 +126,7 @@ class Loaders:
             num_workers=self.num_workers,
             pin_memory=torch.cuda.is_available(),
             persistent_workers=keeps_workers,
-            worker_init_fn=outlive_first_sigterm,
+            worker_init_fn=outlive_sigterm,
             generator=torch.Generator(),  # or opening a loader would move the global generator, and with it resume
         )
 

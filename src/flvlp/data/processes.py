@@ -1,10 +1,11 @@
 """Worker processes that make data."""
 
+import atexit
 import os
 import signal
 import threading
-from multiprocessing import connection, parent_process
-from types import FrameType
+from functools import cache
+from multiprocessing import active_children, connection, parent_process
 
 
 def end_with_parent() -> None:
@@ -19,13 +20,24 @@ def end_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def outlive_first_sigterm(worker: int) -> None:
-    """Makes a data worker ignore SIGTERM once: one sent to all processes is for their parent, which needs its batch.
+def outlive_sigterm(worker: int) -> None:
+    """Makes a data worker ignore SIGTERM: one sent to all processes is for its parent, which still needs the batch.
 
-    The second ends it, which is how Python ends children that its own end finds alive. For `worker_init_fn`.
+    It ends when its parent is gone, as every data worker does. For `worker_init_fn`; see also `kill_workers_at_exit`.
+    """
+    signal.signal(signal.SIGTERM, signal.SIG_IGN)
+
+
+@cache
+def kill_workers_at_exit() -> None:
+    """Makes this process kill its workers when it ends; Python would send them SIGTERM and wait for ever.
+
+    They live that long where an error ends the process, whose traceback holds the iterator over the batches.
     """
 
-    def ignore_once(number: int, frame: FrameType | None) -> None:
-        signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    def kill() -> None:
+        for child in active_children():
+            if child.daemon:
+                child.kill()
 
-    signal.signal(signal.SIGTERM, ignore_once)
+    atexit.register(kill)  # what is registered last is done first: before Python's own

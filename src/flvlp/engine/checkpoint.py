@@ -17,6 +17,9 @@ from flvlp.engine.seed import random_state, restore_random_state
 
 log = logging.getLogger(__name__)
 
+CONTENT = ("model", "optimizer", "scaler", "state", "rng", "torch", "threads")
+# No rights, or a file system that does not answer: nothing is wrong with the file.
+CANNOT_READ_NOW = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ESTALE, errno.ETIMEDOUT)
 NAME = "step_{:08d}.pt"
 PATTERN = re.compile(r"step_(\d{8})\.pt")
 
@@ -83,10 +86,13 @@ def damage(path: Path) -> str:
             broken = archive.testzip()
         if broken:
             return f"checksum of {broken} differs"
-        torch.load(path, map_location="meta", weights_only=True)  # headers and structure; reads no tensor
+        content = torch.load(path, map_location="meta", weights_only=True)  # headers and structure; reads no tensor
+        missing = [name for name in CONTENT if name not in content]
+        if missing:
+            return f"it holds no {', '.join(missing)}"
     except Exception as error:
-        if isinstance(error, OSError) and error.errno not in (errno.EIO, errno.EINVAL):
-            raise  # no rights, or a file system that does not answer
+        if isinstance(error, OSError) and error.errno in CANNOT_READ_NOW:
+            raise
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
     return ""
 

@@ -29,13 +29,21 @@ def left_out_where_broken(optimizer: torch.optim.Optimizer, scaler: Any, norm: T
         del optimizer.found_inf  # type: ignore[attr-defined]
 
 
-def statistics_of(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
-    """Returns the running statistics of every BatchNorm that is trained, each with a copy from before the step."""
-    norms = (module for module in model.modules() if isinstance(module, nn.modules.batchnorm._BatchNorm))
-    return [(buffer, buffer.clone()) for norm in norms if norm.training for buffer in norm.buffers()]
+def changing_buffers(model: nn.Module) -> list[tuple[Tensor, Tensor]]:
+    """Returns what a forward pass or a loss of training changes, each buffer with a copy from before the step.
+
+    These are the statistics of every BatchNorm that is trained, and what a module says of itself by an attribute
+    `changes_in_training = True` (the queue of features).
+    """
+    found = []
+    for module in model.modules():
+        is_norm = isinstance(module, nn.modules.batchnorm._BatchNorm) and module.training
+        if is_norm or getattr(module, "changes_in_training", False):
+            found += [(buffer, buffer.clone()) for buffer in module.buffers(recurse=False)]
+    return found
 
 
-def restore_where_broken(statistics: list[tuple[Tensor, Tensor]], norm: Tensor) -> None:
-    """Sets statistics back to their copies where the gradient is not finite, or a picture's NaN would stay in them."""
-    for buffer, before in statistics:
+def restore_where_broken(buffers: list[tuple[Tensor, Tensor]], norm: Tensor) -> None:
+    """Sets buffers back to their copies where the gradient is not finite, or something of the step would stay."""
+    for buffer, before in buffers:
         buffer.copy_(torch.where(torch.isfinite(norm), buffer, before))

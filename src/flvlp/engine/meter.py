@@ -33,7 +33,7 @@ class Meter:
         self.flags: list[Tensor] = []
         self.studies: list[Sequence[int]] = []
         self.in_a_row = torch.tensor(float(training.state.left_out_in_a_row), device=training.device)
-        self.most_in_a_row = self.in_a_row
+        self.most_in_a_row = torch.zeros_like(self.in_a_row)
         self.skipped, self.started = 0, time.perf_counter()
 
     @property
@@ -84,7 +84,7 @@ class Meter:
         if missed:
             self._tell(left_out.nonzero().flatten().tolist())
         self.sums, self.flags, self.studies, self.skipped = {}, [], [], 0
-        self.most_in_a_row, self.started = self.in_a_row, time.perf_counter()
+        self.most_in_a_row, self.started = torch.zeros_like(self.in_a_row), time.perf_counter()
         return {"loss": f"{values['total']:.3f}", "studies/s": f"{rate:.0f}", "ETA": eta}
 
     def _tell(self, places: list[int]) -> None:

@@ -20,9 +20,9 @@ from flvlp.engine.checkpoint import Checkpoints, TrainState
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.left_out import (
     broken_where_not_finite,
+    changing_buffers,
     left_out_where_broken,
     restore_where_broken,
-    statistics_of,
 )
 from flvlp.engine.log import RunLog
 from flvlp.engine.meter import Meter
@@ -32,6 +32,8 @@ from flvlp.engine.stopping import PREEMPTED, StopRequest
 from flvlp.types import Batch, Counts, Output
 
 log = logging.getLogger(__name__)
+
+DATA_PROCESSES = ("DataLoader worker", "Pin memory thread")  # what PyTorch calls those that may die
 
 Criterion = Callable[[Output, Counts], dict[str, Tensor]]
 
@@ -112,14 +114,14 @@ def train_step(training: Training, micro_batches: list[Batch]) -> tuple[dict[str
     counts = count_step(micro_batches, training.device, training.state.step / training.steps_per_epoch)
     training.schedule.apply(optimizer, training.state.step)
     backward = cached_backward if training.config.gradient_caching else backward_each
-    statistics = statistics_of(training.bare_model)
+    buffers = changing_buffers(training.bare_model)
     terms = backward(training, micro_batches, counts)
     with phase("step/optimiser"):
         scaler.unscale_(optimizer)
         norm = nn.utils.clip_grad_norm_(training.bare_model.parameters(), training.config.clip)
         with left_out_where_broken(optimizer, scaler, norm):
             scaler.step(optimizer)
-        restore_where_broken(statistics, norm)
+        restore_where_broken(buffers, norm)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
     training.state.step += 1
@@ -197,8 +199,10 @@ def _next_batches(training: Training, batches: Iterator[Batch]) -> tuple[list[Ba
     """Returns the micro-batches of the next step, and what is said of a data worker that died, "" where none did."""
     try:
         return [next(batches) for _ in range(training.config.accumulate)], ""
+    except (ConnectionError, EOFError, FileNotFoundError) as error:  # its tensors were on their way
+        return [], f"{type(error).__name__} {error}".strip()
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if not any(name in str(error) for name in DATA_PROCESSES):
             raise
         return [], str(error)
 

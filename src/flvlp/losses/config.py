@@ -4,6 +4,7 @@ from dataclasses import dataclass, field
 
 TERMS = ("itc", "mlm", "view_alignment", "prototype")
 NEGATIVES = ("words", "laterals")
+SMALLEST_EPSILON = 0.025  # cosines differ by 2 at most, and exp(-2 / 0.025) is about the smallest float32
 
 
 @dataclass
@@ -51,6 +52,15 @@ class PrototypeConfig:
     iterations: int = 3
     bidirectional: bool = True
     start_epoch: float = 0.0
+
+    def __post_init__(self) -> None:
+        if self.iterations < 1:
+            raise ValueError(f"loss.prototype.iterations: must be at least 1, got {self.iterations}")
+        if self.epsilon < SMALLEST_EPSILON:
+            raise ValueError(
+                f"loss.prototype.epsilon: must be at least {SMALLEST_EPSILON}, got {self.epsilon}; with less, the plan "
+                "does not fit into float32 (flvlp.losses.prototype.sinkhorn)"
+            )
 
 
 @dataclass

@@ -13,6 +13,7 @@ class FeatureQueue(nn.Module):
 
     features: Tensor
     is_filled: Tensor
+    changes_in_training = True  # a step that is left out must not stay in it
 
     def __init__(self, size: int, width: int) -> None:
         super().__init__()
@@ -32,7 +33,5 @@ class FeatureQueue(nn.Module):
             is_present: (3, N) bool.
         """
         size = self.features.shape[1]
-        is_present = is_present & torch.isfinite(features).all(dim=-1)  # of a step that will be left out
-        features = features.nan_to_num()
         self.features.copy_(torch.cat([self.features, features.to(self.features)], dim=1)[:, -size:])
         self.is_filled.copy_(torch.cat([self.is_filled, is_present], dim=1)[:, -size:])

@@ -52,11 +52,7 @@ def start(timeout_minutes: float = 30.0) -> torch.device:
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         # gloo too: for flags that must not wait for nccl
         _join_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo", timedelta(minutes=timeout_minutes))
-    if has_cuda:
-        return torch.device("cuda", local_rank)
-    # This switch rules the CPU's kernel too: with reports of 100 words the plain one is a fifth faster (docs/log.md).
-    torch.backends.cuda.enable_flash_sdp(False)
-    return torch.device("cpu")
+    return torch.device("cuda", local_rank) if has_cuda else torch.device("cpu")
 
 
 def _join_group(backend: str, timeout: timedelta) -> None:
@@ -96,9 +92,8 @@ def _store_of_rank_0(agents: dist.Store, size: int, timeout: timedelta) -> dist.
 
 
 def stop() -> None:
-    """Leaves the process group, and sets back what `start` switched."""
-    if not torch.cuda.is_available():
-        torch.backends.cuda.enable_flash_sdp(True)
+    """Leaves the process group, and sets back the kernel of attention (`flvlp.engine.optim.choose_attention`)."""
+    torch.backends.cuda.enable_flash_sdp(True)
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -7,7 +7,7 @@ import torch
 from torch import nn
 
 from flvlp.engine.config import EngineConfig
-from flvlp.engine.optim import build_optimizer, build_schedule
+from flvlp.engine.optim import build_optimizer, build_schedule, choose_attention
 from flvlp.types import ParamGroup
 from tests.builders import make_model
 
@@ -101,3 +101,13 @@ def test_the_fused_optimiser_takes_the_steps_of_adamw_written_out() -> None:
         for p, (value, _, _) in zip((layer.weight, layer.bias), states, strict=True):
             difference = float((p.detach() - value).abs().max())
             assert difference < 1e-5, f"step {step}: {p}, written out {value}, largest difference {difference}"
+
+
+@pytest.mark.parametrize(("dtype", "is_fused"), [(None, True), (torch.bfloat16, False)])
+def test_attention_on_a_cpu_takes_the_kernel_that_is_faster_there(dtype: torch.dtype | None, is_fused: bool) -> None:
+    before = torch.backends.cuda.flash_sdp_enabled()
+    try:
+        choose_attention(dtype, torch.device("cpu"))
+        assert torch.backends.cuda.flash_sdp_enabled() == is_fused
+    finally:
+        torch.backends.cuda.enable_flash_sdp(before)

@@ -19,7 +19,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 from flvlp import distributed
 from flvlp.engine.config import FitConfig
 from flvlp.engine.log import RunLog
-from flvlp.engine.optim import autocast_dtype, build_optimizer, build_schedule
+from flvlp.engine.optim import autocast_dtype, build_optimizer, build_schedule, choose_attention
 from flvlp.types import Pictures, TrainableModel
 
 log = logging.getLogger(__name__)
@@ -78,6 +78,7 @@ class Fit:
         self.criterion, self.config = criterion, config
         self.device = next(model.parameters()).device
         self.dtype = autocast_dtype(config.precision, self.device)
+        choose_attention(self.dtype, self.device)
         self.optimizer = build_optimizer(model.param_groups(1.0), config)
         self.scaler = torch.amp.GradScaler(self.device.type, enabled=self.dtype == torch.float16)
         self.schedule = build_schedule(config, steps_per_epoch)

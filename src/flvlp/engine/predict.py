@@ -8,6 +8,7 @@ import torch
 from torch import Tensor
 
 from flvlp import distributed
+from flvlp.engine.optim import choose_attention
 
 log = logging.getLogger(__name__)
 
@@ -34,6 +35,7 @@ def predict(
     Raises:
         ValueError: no rank has any picture.
     """
+    choose_attention(dtype, device)
     index: list[Tensor] = []
     unreadable = 0
     parts: dict[str, list[Tensor]] = {}

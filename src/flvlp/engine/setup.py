@@ -50,6 +50,7 @@ def set_up_training(
     torch.manual_seed(seed + 1 + distributed.rank())
     optimizer = optim.build_optimizer(model.param_groups(config.new_lr_scale), config)
     dtype = optim.autocast_dtype(config.precision, device)
+    optim.choose_attention(dtype, device)
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
     state = checkpoints.load(model, optimizer, scaler) if is_resumed else TrainState()

@@ -1,5 +1,7 @@
 """Attention blocks of the two decoders, on scaled-dot-product attention."""
 
+from collections.abc import Sequence
+
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,18 +21,23 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, queries: Tensor, memory: Tensor, is_memory: Tensor) -> Tensor:
+    def forward(self, queries: Tensor, memory: Tensor, is_memory: Tensor, swaps: Sequence[Tensor] = ()) -> Tensor:
         """Mixes memory for each query.
 
         Args:
             queries: (B, T, D).
             memory: (B, S, D).
             is_memory: (B, S) bool, False for entries nobody may look at; at least one True a row.
+            swaps: n times (B,) int64: the same queries also get the memory of these rows. All is projected once.
 
         Returns:
-            (B, T, D).
+            ((1 + n) * B, T, D): with the own memory, then swap after swap.
         """
         query, key, value = self._split_heads(queries, memory)
+        if swaps:
+            query = query.repeat(1 + len(swaps), 1, 1, 1)
+            key, value = (torch.cat([own, *(own[rows] for rows in swaps)]) for own in (key, value))
+            is_memory = torch.cat([is_memory, *(is_memory[rows] for rows in swaps)])
         mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=is_memory[:, None, None, :])
         return self.out(mixed.transpose(1, 2).flatten(2))
 
@@ -86,7 +93,9 @@ class WordDecoder(nn.Module):
         self.blocks = nn.ModuleList(SelfAttentionBlock(width, head_width) for _ in range(depth))
         self.norm = nn.LayerNorm(width)
 
-    def forward(self, words: Tensor, is_token: Tensor, memory: Tensor, is_memory: Tensor) -> Tensor:
+    def forward(
+        self, words: Tensor, is_token: Tensor, memory: Tensor, is_memory: Tensor, swaps: Sequence[Tensor] = ()
+    ) -> Tensor:
         """Decodes words from image features.
 
         Args:
@@ -94,11 +103,13 @@ class WordDecoder(nn.Module):
             is_token: (B, T) bool.
             memory: (B, S, D) patches or key semantics.
             is_memory: (B, S) bool.
+            swaps: n times (B,) int64: the same words also ask the memory of these rows.
 
         Returns:
-            (B, T, D).
+            ((1 + n) * B, T, D): of the own memory, then swap after swap.
         """
-        decoded = self.cross_attention(self.query_norm(words), self.memory_norm(memory), is_memory)
+        decoded = self.cross_attention(self.query_norm(words), self.memory_norm(memory), is_memory, swaps)
+        is_token = is_token.repeat(1 + len(swaps), 1)
         for block in self.blocks:
             decoded = block(decoded, is_token)
         return self.norm(decoded)

@@ -169,19 +169,17 @@ class FLVLP(TrainableModel):
         lateral = chosen.index_select(0, rows)
         negatives = min(self.lateral_negatives, max(present - 1, 0)) if self.training else 0
         others = [torch.arange(present, device=rows.device).roll(-shift) for shift in range(1, negatives + 1)]
-        frontals = self._ask(words, is_word, [frontal, *(frontal[other] for other in others)])
-        laterals = self._ask(words, is_word, [lateral, *(lateral[other] for other in others)])
+        frontals = self._ask(words, is_word, frontal, others)
+        laterals = self._ask(words, is_word, lateral, others)
         keys = batch.report_key.index_select(0, rows)
         is_negative = torch.stack([keys != keys[other] for other in others], dim=1) if others else is_word[:, :0]
         return AlignmentOutput(frontals[:, 0], laterals[:, 0], is_word, frontals[:, 1:], laterals[:, 1:], is_negative)
 
-    def _ask(self, words: Tensor, is_word: Tensor, images: list[Tensor]) -> Tensor:
-        """Decodes words (M, T, D) against n pictures each, a list of (M, P, D), in one pass: (M, n, T, D)."""
-        count = len(images)
-        memory = torch.cat(images)
-        is_memory = torch.ones(memory.shape[:2], dtype=torch.bool, device=memory.device)
-        asked = self.alignment_decoder(words.repeat(count, 1, 1), is_word.repeat(count, 1), memory, is_memory)
-        return asked.unflatten(0, (count, len(words))).transpose(0, 1)
+    def _ask(self, words: Tensor, is_word: Tensor, patches: Tensor, others: list[Tensor]) -> Tensor:
+        """Decodes words (M, T, D) against the own patches (M, P, D) and those of n others in one pass."""
+        is_memory = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
+        asked = self.alignment_decoder(words, is_word, patches, is_memory, others)  # ((1 + n) * M, T, D)
+        return asked.unflatten(0, (1 + len(others), len(words))).transpose(0, 1)
 
     def param_groups(self, new_lr_scale: float) -> list[ParamGroup]:
         """Returns every trainable parameter in exactly one group; the heads are all new."""

@@ -179,24 +179,6 @@ def test_equal_reports_have_equal_keys_and_others_do_not() -> None:
     assert all(0 <= key < 2**63 for key in keys), f"{keys}"
 
 
-@pytest.mark.parametrize("is_training", [True, False])
-def test_parts_of_reports_are_shown_in_training_only_to_all_terms_and_with_a_key_of_their_own(
-    is_training: bool,
-) -> None:
-    source = HandMadeSource(SIZE)
-    source.studies = [replace(one, report="The lungs are clear. No effusion.") for one in source.studies]
-    shown, whole = dataset(source, is_training=is_training), dataset(source, is_training=is_training)
-    shown.masking = MaskingConfig(whole_reports=0.0)
-    samples = [shown[0, i] for i in range(SIZE)]
-    lengths = {len(sample.tokens) for sample in samples}
-    keys = {sample.report_key for sample in samples}
-    assert len(lengths) == len(keys) == (2 if is_training else 1)
-    assert all(len(sample.masked_tokens) == len(sample.tokens) for sample in samples)
-    assert all(len(sample.tokens) < len(whole[0, 0].tokens) for sample in samples) == is_training
-    for sample, other in zip(samples, (whole[0, i] for i in range(SIZE)), strict=True):
-        assert equal(sample.frontal, other.frontal), "sentences moved the crop"
-
-
 def test_frontal_only_training_hides_every_lateral() -> None:
     batch = batch_of(*(dataset(with_lateral=False)[0, i] for i in range(3)))
     assert not batch.has_lateral.any()

@@ -1,7 +1,6 @@
 """Which words are hidden (docs/paper.md section 2), and that the unmasked report stays unmasked."""
 
 import math
-import re
 from functools import lru_cache
 from pathlib import Path
 
@@ -9,7 +8,7 @@ import numpy as np
 import pytest
 
 from flvlp.data.config import MaskingConfig
-from flvlp.data.masking import draw_sentences, load_entities, mask_report, word_rates
+from flvlp.data.masking import load_entities, mask_report, word_rates
 from flvlp.data.tokenizer import EncodedReport, ReportTokenizer
 from tests.builders import make_tokenizer
 
@@ -204,30 +203,3 @@ def test_a_file_that_is_no_list_of_single_words_is_refused(content: str, tmp_pat
 def test_a_missing_entity_file_is_named(tmp_path: Path) -> None:
     with pytest.raises(FileNotFoundError, match=r"no such file .*absent\.txt"):
         load_entities(str(tmp_path / "absent.txt"))
-
-
-REPORT = "No effusion. Heart 2.5 cm enlarged! Is it edema? Lungs clear."
-SENTENCES = ["No effusion.", "Heart 2.5 cm enlarged!", "Is it edema?", "Lungs clear."]
-
-
-@pytest.mark.parametrize("whole", [0.0, 0.4, 1.0])
-def test_some_sentences_are_drawn_in_their_order_and_never_none(whole: float) -> None:
-    drawn = [draw_sentences(REPORT, whole, np.random.default_rng(seed)) for seed in range(4000)]
-    numbers = [[SENTENCES.index(one) for one in re.split(r"(?<=[.!?]) ", text)] for text in drawn]
-    assert all(kept == sorted(set(kept)) and kept for kept in numbers)
-    counts = np.bincount([len(kept) for kept in numbers], minlength=5) / len(numbers)
-    expected = [0, *[(1 - whole) / 3] * 3, whole]
-    assert np.allclose(counts, expected, atol=0.03), f"shares of 0 to 4 sentences {counts}, expected {expected}"
-    shares = np.mean([[number in kept for number in range(4)] for kept in numbers], axis=0)
-    assert np.ptp(shares) < 0.05, f"share of draws with each sentence {shares}"
-
-
-@pytest.mark.parametrize("report", ["Lungs clear", "One sentence of 2.5 cm.", ""])
-def test_a_report_of_one_sentence_is_always_whole(report: str) -> None:
-    assert {draw_sentences(report, 0.0, np.random.default_rng(seed)) for seed in range(20)} == {report}
-
-
-@pytest.mark.parametrize("share", [-0.1, 1.1])
-def test_a_share_of_whole_reports_outside_of_0_to_1_is_refused(share: float) -> None:
-    with pytest.raises(ValueError, match=r"masking.whole_reports: must lie in \[0, 1\]"):
-        MaskingConfig(whole_reports=share)

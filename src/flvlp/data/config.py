@@ -14,9 +14,7 @@ def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
 
 @dataclass
 class MaskingConfig:
-    """What of a report is shown in training, and which of its words masked language modelling hides.
-
-    Source: docs/paper.md section 2; `whole_reports` is not in it (section 8).
+    """Which words masked language modelling hides (docs/paper.md section 2).
 
     Attributes:
         kind: `semantic` (words of a pathology entity more often) or `random` (every word alike).
@@ -26,8 +24,6 @@ class MaskingConfig:
         entity_rate, other_rate, no_entity_rate: `semantic`: for entity words, for other words of a report that holds
             an entity, and for all words of a report that holds none.
         entities: file of entity word forms, one a line; "" takes the list that ships with the package.
-        whole_reports: share of the training steps that see a report whole; in the others it is a random choice of its
-            sentences, for all terms. Below 1 the text encoder also learns what single sentences say, as prompts do.
     """
 
     kind: str = "semantic"
@@ -37,7 +33,6 @@ class MaskingConfig:
     other_rate: float = 0.65
     no_entity_rate: float = 0.70
     entities: str = ""
-    whole_reports: float = 1.0
 
     def __post_init__(self) -> None:
         check_choice("masking.kind", self.kind, MASKING_KINDS)
@@ -51,8 +46,6 @@ class MaskingConfig:
             value = getattr(self, key)
             if value is not None and not 0 < value <= 1:
                 raise ValueError(f"masking.{key}: must lie in (0, 1], got {value}")
-        if not 0 <= self.whole_reports <= 1:
-            raise ValueError(f"masking.whole_reports: must lie in [0, 1], got {self.whole_reports}")
 
 
 @dataclass

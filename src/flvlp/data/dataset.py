@@ -13,14 +13,14 @@ from torch.utils.data import Dataset
 
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.data.images import ImageReadError
-from flvlp.data.masking import draw_sentences, mask_report
+from flvlp.data.masking import mask_report
 from flvlp.data.studies import StudySource
 from flvlp.data.tokenizer import ReportTokenizer
 from flvlp.data.transforms import crop_view
 from flvlp.types import Batch
 
 # Streams of chance of one (seed, epoch, study): a new use takes a new number, so that it moves no other.
-_CROP_STREAM, _MASK_STREAM, _SENTENCE_STREAM = 0, 1, 2
+_CROP_STREAM, _MASK_STREAM = 0, 1
 
 
 @dataclass(frozen=True, slots=True)
@@ -60,8 +60,7 @@ class StudyDataset(Dataset[Sample]):
         """Args as named; see also:
 
         Args:
-            is_training: random crops, sentences and masks; otherwise the centre crop, whole reports, and masks fixed by
-                the study alone.
+            is_training: random crops and masks; otherwise the centre crop and masks fixed by the study alone.
             on_error: `raise` or `skip` for an image that cannot be read.
             with_lateral: False hides every lateral (frontal-only training).
             images_from: (studies,) int64, take the pictures of another study: `images_from[i]` for study i.
@@ -82,10 +81,7 @@ class StudyDataset(Dataset[Sample]):
                 [self.seed, epoch, study_key, stream] if self.is_training else [study_key, stream]
             )
 
-        text = study.report
-        if self.is_training and self.masking.whole_reports < 1:
-            text = draw_sentences(text, self.masking.whole_reports, generator(_SENTENCE_STREAM))
-        report = self.tokenizer.encode(text)
+        report = self.tokenizer.encode(study.report)
         masked_tokens, is_masked = mask_report(report, self.tokenizer, self.masking, generator(_MASK_STREAM))
         pictures = index if self.images_from is None else int(self.images_from[index])
         try:
@@ -94,7 +90,7 @@ class StudyDataset(Dataset[Sample]):
             if self.on_error == "raise":
                 raise
             frontal, lateral = None, None
-        return Sample(index, frontal, lateral, report.tokens, masked_tokens, is_masked, stable_hash(text))
+        return Sample(index, frontal, lateral, report.tokens, masked_tokens, is_masked, stable_hash(study.report))
 
     def _views(self, index: int, generator: np.random.Generator | None) -> tuple[np.ndarray, np.ndarray | None]:
         """Returns both crops, each with a corner of its own."""

@@ -1,10 +1,9 @@
-"""What of a report is shown, and semantic-aware masking: which words must be predicted (docs/paper.md section 2).
+"""Semantic-aware masking: which words of a report the model must predict (docs/paper.md section 2).
 
 A pure function of the encoded report and a generator. The released code writes the mask into the unmasked caption's own
 memory, so that its alignment losses see masked text; here the input is never changed.
 """
 
-import re
 from functools import lru_cache
 from importlib import resources
 from pathlib import Path
@@ -16,25 +15,6 @@ from flvlp.data.tokenizer import EncodedReport, ReportTokenizer
 
 # BERT's replacement of a chosen word: [MASK], a random piece, or the piece itself (Devlin et al. 2019, section 3.1).
 BERT_MASK_SHARE, BERT_RANDOM_SHARE = 0.8, 0.1
-
-_SENTENCE_ENDS = re.compile(r"(?<=[.!?])\s+")
-
-
-def draw_sentences(report: str, whole: float, generator: np.random.Generator) -> str:
-    """Returns a report as one training step sees it: whole, or some of its sentences in their order.
-
-    Args:
-        report: text of at least one sentence.
-        whole: probability in [0, 1] that nothing is left out; otherwise 1 to n - 1 of n sentences stay, every number
-            alike and every choice of so many alike.
-        generator: the only source of chance.
-    """
-    sentences = _SENTENCE_ENDS.split(report)
-    if len(sentences) == 1 or generator.random() < whole:
-        return report
-    count = int(generator.integers(1, len(sentences)))
-    kept = np.sort(generator.choice(len(sentences), size=count, replace=False))
-    return " ".join(sentences[number] for number in kept)
 
 
 @lru_cache

@@ -43,12 +43,15 @@ def test_pairs_train_from_files(run: Run, tmp_path: Path) -> None:
     assert "24 studies" in done.stderr and "8 with a lateral" in done.stderr, done.stderr[-2000:]
 
 
-def test_an_unreadable_picture_ends_the_run_with_workers_that_wait_for_more(run: Run, tmp_path: Path) -> None:
+@pytest.mark.parametrize("launch", ["launch=local", "launch=torchrun"])  # which starts ranks by multiprocessing
+def test_an_unreadable_picture_ends_the_run_with_workers_that_wait_for_more(
+    run: Run, tmp_path: Path, launch: str
+) -> None:
     path = write_pairs(tmp_path)
     for number in range(0, 24, 2):
         (tmp_path / f"{number}_frontal.png").write_bytes(b"no picture")
     started = time.monotonic()
-    done = run(*pairs(path), "engine.num_workers=2", f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
+    done = run(*pairs(path), launch, "engine.num_workers=2", f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
     assert done.returncode == 1
     assert "_frontal.png: cannot be read as an image" in done.stderr, done.stderr[-2000:]
     assert time.monotonic() - started < 120, "the process waited for its workers"

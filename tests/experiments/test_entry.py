@@ -57,7 +57,7 @@ def test_a_bundle_given_beside_saved_encoders_is_said_to_be_unused(
 
 
 def test_a_task_leaves_the_kernel_of_attention_as_a_fresh_process_has_it(task: Callable[..., Path]) -> None:
-    task("classify", "task.fit.max_steps=1", "task.fit.num_workers=0")
+    task("classify", "task.fit.max_steps=1", "task.fit.num_workers=0", "task.fit.precision=bf16")
     assert torch.backends.cuda.flash_sdp_enabled()
 
 

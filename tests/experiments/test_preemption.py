@@ -4,6 +4,7 @@ import os
 import re
 import signal
 import subprocess
+import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -24,13 +25,16 @@ def stop_after(command: list[str], folder: Path, step: int, hit: Callable[[int],
     ) as process:
         assert process.stderr is not None
         said = ""
+        too_long = threading.Timer(250, os.killpg, (process.pid, signal.SIGKILL))  # a process that never ends
+        too_long.start()
         for line in process.stderr:
             said += line
             if f"step {step}/" in line:
                 hit(process.pid)
                 break
         said += process.stderr.read()
-        process.wait(timeout=200)
+        process.wait()
+        too_long.cancel()
     return process.returncode, said
 
 

@@ -18,8 +18,9 @@ from flvlp.engine.seed import random_state, restore_random_state
 log = logging.getLogger(__name__)
 
 CONTENT = ("model", "optimizer", "scaler", "state", "rng", "torch", "threads")
-# No rights, or a file system that does not answer: nothing is wrong with the file.
-CANNOT_READ_NOW = (errno.EACCES, errno.EPERM, errno.ENOENT, errno.ESTALE, errno.ETIMEDOUT)
+# A bad block, and what a broken table of contents leads to. Any other OSError (no rights, too many open files, a file
+# system that does not answer) says nothing of the file.
+BAD_CONTENT = (errno.EIO, errno.EINVAL, errno.EOVERFLOW)
 NAME = "step_{:08d}.pt"
 PATTERN = re.compile(r"step_(\d{8})\.pt")
 
@@ -91,7 +92,7 @@ def damage(path: Path) -> str:
         if missing:
             return f"it holds no {', '.join(missing)}"
     except Exception as error:
-        if isinstance(error, OSError) and error.errno in CANNOT_READ_NOW:
+        if isinstance(error, MemoryError) or (isinstance(error, OSError) and error.errno not in BAD_CONTENT):
             raise
         return f"{type(error).__name__}: {str(error).partition(chr(10))[0][:200]}"
     return ""

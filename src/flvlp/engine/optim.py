@@ -62,8 +62,8 @@ def build_schedule(config: EngineConfig | FitConfig, steps_per_epoch: int) -> Sc
 def choose_attention(dtype: torch.dtype | None, device: torch.device) -> None:
     """Makes attention on a CPU take its faster kernel: the fused one in float32, the plain one in bfloat16.
 
-    On masked reports the fused kernel needs 0.75 of the plain one's time in float32, and 1.4 times as much in bfloat16
-    (docs/log.md). PyTorch's switch says CUDA, and rules the CPU too.
+    On masked reports the fused kernel needs about 0.75 of the plain one's time in float32, and 1.1 to 2.3 times as
+    much in bfloat16 (docs/log.md). PyTorch's switch says CUDA, and rules the CPU too.
     """
     if device.type == "cpu":
         torch.backends.cuda.enable_flash_sdp(dtype is None)

@@ -199,12 +199,12 @@ def _next_batches(training: Training, batches: Iterator[Batch]) -> tuple[list[Ba
     """Returns the micro-batches of the next step, and what is said of a data worker that died, "" where none did."""
     try:
         return [next(batches) for _ in range(training.config.accumulate)], ""
-    except (ConnectionError, EOFError, FileNotFoundError) as error:  # its tensors were on their way
-        return [], f"{type(error).__name__} {error}".strip()
-    except RuntimeError as error:
-        if not any(name in str(error) for name in DATA_PROCESSES):
+    except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
+        is_of_data = not training.config.num_workers or str(error).startswith("Caught ")  # raised inside a worker
+        is_named = any(name in str(error) for name in DATA_PROCESSES)
+        if is_of_data or (isinstance(error, RuntimeError) and not is_named):
             raise
-        return [], str(error)
+        return [], f"{type(error).__name__} {error}".strip()  # no RuntimeError: its tensors were on their way
 
 
 def _leave_where_told(training: Training, meter: Meter, stop: StopRequest, death: str) -> None:

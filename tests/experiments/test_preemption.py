@@ -59,7 +59,7 @@ def children_of(pid: int) -> list[int]:
     raise AssertionError(f"process {pid} has no workers")
 
 
-@pytest.mark.parametrize("hit", [terminate, terminate_group])
+@pytest.mark.parametrize("hit", [pytest.param(terminate, marks=pytest.mark.slow), terminate_group])
 def test_a_preempted_run_saves_ends_with_its_status_and_resumes_bit_for_bit(
     run: Run, command: Callable[..., list[str]], tmp_path: Path, hit: Callable[[int], None]
 ) -> None:
@@ -77,7 +77,9 @@ def test_a_preempted_run_saves_ends_with_its_status_and_resumes_bit_for_bit(
     assert not different, f"{len(different)} entries differ, such as {different[:5]}"
 
 
-@pytest.mark.parametrize("workers", [1, 2])  # another one that lives must not keep the process from ending
+@pytest.mark.parametrize(
+    "workers", [pytest.param(1, marks=pytest.mark.slow), 2]
+)  # another one that lives must not keep the process from ending
 def test_a_run_whose_data_worker_dies_is_saved_and_resumes_bit_for_bit(
     run: Run, command: Callable[..., list[str]], tmp_path: Path, workers: int
 ) -> None:

@@ -1,9 +1,12 @@
 """Sinkhorn's codes: marginals, masks, and the plain loops of docs/paper.md section 5."""
 
+from typing import Any
+
 import pytest
 import torch
 from torch import Tensor
 
+from flvlp.losses.config import SMALLEST_EPSILON, PrototypeConfig
 from flvlp.losses.prototype import sinkhorn
 from tests.losses.prototype_oracle import EPSILON, ITERATIONS, codes_by_loops
 
@@ -67,6 +70,20 @@ def test_codes_are_finite_at_any_scale(scale: float) -> None:
         logits, is_present = draw(seed)
         codes = sinkhorn(logits * scale, is_present, EPSILON, ITERATIONS)
         assert torch.isfinite(codes).all(), f"codes {codes} at scale {scale}, seed {seed}"
+
+
+@pytest.mark.parametrize("seed", SEEDS)
+def test_codes_of_any_cosines_sum_to_one_at_the_smallest_epsilon_that_is_allowed(seed: int) -> None:
+    logits, is_present = draw(seed)
+    logits[0], logits[-1] = -1.0, 1.0  # as far apart as cosines can be
+    sums = sinkhorn(logits, is_present, SMALLEST_EPSILON, ITERATIONS).sum(dim=1)
+    assert torch.allclose(sums, is_present.float(), atol=1e-5), f"sums {sums}, expected {is_present.float()}"
+
+
+@pytest.mark.parametrize(("key", "value"), [("epsilon", 0.02), ("iterations", 0)])
+def test_settings_that_give_no_plan_are_refused_with_their_key(key: str, value: Any) -> None:
+    with pytest.raises(ValueError, match=f"loss.prototype.{key}: must be at least"):
+        PrototypeConfig(**{key: value})
 
 
 def test_nobody_present_gives_zeros() -> None:

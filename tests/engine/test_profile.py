@@ -50,6 +50,13 @@ def test_a_training_that_is_too_short_says_so(tmp_path: Path, caplog: pytest.Log
     assert not (tmp_path / FOLDER / TABLE).exists()
 
 
+def test_a_folder_that_has_one_gets_no_other(tmp_path: Path) -> None:
+    work(tmp_path, STEPS)
+    before = {path: path.read_bytes() for path in (tmp_path / FOLDER).iterdir()}
+    work(tmp_path, STEPS)
+    assert {path: path.read_bytes() for path in (tmp_path / FOLDER).iterdir()} == before
+
+
 def test_without_a_profile_nothing_is_written(tmp_path: Path, caplog: pytest.LogCaptureFixture) -> None:
     with caplog.at_level(logging.WARNING):
         work(None, STEPS)

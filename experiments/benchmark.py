@@ -16,13 +16,14 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
+from flvlp.checks import SEEDS, check_fields, check_range
 from flvlp.losses.config import LossConfig
 from flvlp.models.config import EncoderConfig, HeadsConfig
 from support.benchmarking import data_rows, search_rows
 from support.benchmarking.rows import Row, Settings, batch_row, matmul_row, ranks_row, step_row
 from support.benchmarking.steps import Workload
 from support.benchmarking.tables import as_json, markdown
-from support.entry import CONF, remove_if_empty, run_folder, run_main
+from support.entry import CONF, remove_if_empty, run_folder, run_main, typed
 
 log = logging.getLogger(__name__)
 
@@ -78,12 +79,14 @@ class Args:
         unknown = [name for name in self.rows if name not in ROWS]
         if unknown:
             raise ValueError(f"rows: unknown row {unknown[0]!r}; choose from: {', '.join(ROWS)}")
-        for key, least in (("batch_size", 2), ("small_batch_size", 2), ("turns", 1), ("studies", 1), ("threads", 0)):
-            if getattr(self, key) < least:
-                raise ValueError(f"{key}: must be at least {least}, got {getattr(self, key)}")
-        for key, least in (("pool", 40), ("files", 4)):
-            if getattr(self, key) < least:
-                raise ValueError(f"{key}: must be at least {least}, got {getattr(self, key)}")
+        check_fields(self, "", "[2, inf)", "batch_size", "small_batch_size")
+        check_fields(self, "", "[1, inf)", "turns", "studies")
+        check_fields(self, "", "[0, inf)", "threads")
+        check_fields(self, "", "[40, inf)", "pool")
+        check_fields(self, "", "[4, inf)", "files")
+        check_fields(self, "", SEEDS, "seed")
+        for side in self.picture:
+            check_range("picture", side, "[1, inf)")
 
     def workload(self, encoder: EncoderConfig, batch_size: int) -> Workload:
         """Returns what is trained with these encoders: all four terms from the start."""
@@ -103,7 +106,7 @@ def main(cfg: DictConfig) -> None:
     """Composes the configuration and measures."""
     folder = run_folder()
     try:
-        args: Args = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Args), cfg))  # type: ignore[assignment]
+        args = typed(Args, cfg)
         measure(args, folder, OmegaConf.to_yaml(cfg))
     finally:
         remove_if_empty(folder)

@@ -18,7 +18,8 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from flvlp.data.config import AugmentConfig, check_choice
+from flvlp.checks import check_choice
+from flvlp.data.config import AugmentConfig
 from flvlp.engine.config import FitConfig
 from flvlp.models.config import NONE, HeadConfig
 from support.curves import show_curves

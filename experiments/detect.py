@@ -20,6 +20,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from flvlp.checks import check_fields
 from flvlp.data.config import AugmentConfig
 from flvlp.engine.config import FitConfig
 from flvlp.models.task_config import DetectorConfig
@@ -74,8 +75,7 @@ class DetectConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if self.side is not None and self.side < 1:
-            raise ValueError(f"task.side: must be at least 1 or null, got {self.side}")
+        check_fields(self, "task", "[1, inf)", "side")
         given = self.score_threshold
         if given != AUTO and (not isinstance(given, int | float) or not 0 <= given <= 1):
             raise ValueError(f"task.score_threshold: must be {AUTO} or lie in [0, 1], got {given!r}")

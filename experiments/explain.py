@@ -17,7 +17,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from flvlp.data.config import check_choice
+from flvlp.checks import check_choice, check_fields
 from flvlp.data.prompts import PromptsConfig, expand
 from flvlp.engine.config import EncodingConfig
 from support.downstream import CommonArgs, open_job
@@ -63,8 +63,7 @@ class GroundingConfig(EncodingConfig):
     def __post_init__(self) -> None:
         EncodingConfig.__post_init__(self)
         check_choice("task.part", self.part, PARTS)
-        if not 0 < self.threshold <= 1:
-            raise ValueError(f"task.threshold: must lie in (0, 1], got {self.threshold}")
+        check_fields(self, "task", "(0, 1]", "threshold")
 
 
 @dataclass
@@ -108,8 +107,7 @@ class Args(CommonArgs):
             )
         if self.label_fraction != 1:
             raise ValueError(f"label_fraction: {self.label_fraction}, and nothing is trained here; leave 1")
-        if self.index < 0:
-            raise ValueError(f"index: must be at least 0, got {self.index}")
+        check_fields(self, "", "[0, inf)", "index")
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="explain")

@@ -18,7 +18,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
-from flvlp.data.config import check_choice
+from flvlp.checks import SEEDS, check_choice, check_fields, check_range
 from flvlp.data.readers.base_config import DatasetConfig, FilesConfig, PublishedConfig
 from support.entry import typed
 
@@ -47,10 +47,12 @@ class Args:
 
     def __post_init__(self) -> None:
         check_choice("action", self.action, ACTIONS)
-        if self.long_side < 1 or self.workers < 0:
-            raise ValueError(f"long_side, workers: must be at least 1 and 0, got {self.long_side} and {self.workers}")
-        if not all(0 < fraction <= 1 for fraction in self.fractions):
-            raise ValueError(f"fractions: must lie in (0, 1], got {self.fractions}")
+        check_fields(self, "", "[1, inf)", "long_side")
+        check_fields(self, "", "[0, inf)", "workers")
+        for fraction in self.fractions:
+            check_range("fractions", fraction, "(0, 1]")
+        for seed in self.fraction_seeds:
+            check_range("fraction_seeds", seed, SEEDS)
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="prepare")

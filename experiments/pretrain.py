@@ -1,10 +1,8 @@
 """Pre-train frontal, lateral and text encoders.
 
 python experiments/pretrain.py                                                    # phantoms, tiny encoders, any machine
-python experiments/pretrain.py dataset=pairs dataset.csv=/data/studies.csv encoder=paper
 torchrun --nproc-per-node 4 experiments/pretrain.py dataset=pairs dataset.csv=/data/studies.csv encoder=paper
 python experiments/pretrain.py resume=latest
-python experiments/pretrain.py -m loss=full,itc seed=0,1,2
 python experiments/pretrain.py -m experiment=ablation_terms seed=0,1,2            # goes on when it is started again
 python experiments/pretrain.py -m launch=torchrun launch.nproc_per_node=4 seed=0,1,2
 """
@@ -17,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import hydra
 from omegaconf import DictConfig
 
+from flvlp.checks import SEEDS, check_range
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.engine.config import EngineConfig
 from flvlp.launch import LaunchConfig
@@ -67,6 +66,7 @@ class Args:
 
     def __post_init__(self) -> None:
         check_then(self.then or {})
+        check_range("seed", self.seed, SEEDS)
 
 
 @hydra.main(version_base="1.3", config_path=CONF, config_name="pretrain")

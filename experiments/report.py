@@ -15,7 +15,8 @@ from pathlib import Path
 import hydra
 from omegaconf import DictConfig, OmegaConf
 
-from support.entry import remove_if_empty, run_folder
+from flvlp.checks import SEEDS, check_fields
+from support.entry import remove_if_empty, run_folder, typed
 from support.reporting.commands import Composer
 from support.reporting.content import Report, list_problems
 from support.reporting.differences import make_cells
@@ -52,9 +53,9 @@ class Args:
     seed: int = 0
 
     def __post_init__(self) -> None:
-        for key, least in (("draws", 1), ("pictures", 0), ("seed", 0)):
-            if getattr(self, key) < least:
-                raise ValueError(f"{key}: must be at least {least}, got {getattr(self, key)}")
+        check_fields(self, "", "[1, inf)", "draws")
+        check_fields(self, "", "[0, inf)", "pictures")
+        check_fields(self, "", SEEDS, "seed")
 
 
 @hydra.main(version_base="1.3", config_path="../conf", config_name="report")
@@ -62,7 +63,7 @@ def main(cfg: DictConfig) -> None:
     """Composes the configuration and writes the report."""
     folder = run_folder()
     try:
-        args: Args = OmegaConf.to_object(OmegaConf.merge(OmegaConf.structured(Args), cfg))  # type: ignore[assignment]
+        args = typed(Args, cfg)
         write_report(args, folder, OmegaConf.to_yaml(cfg))
     finally:
         remove_if_empty(folder)

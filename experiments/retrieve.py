@@ -18,6 +18,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from flvlp.checks import check_fields
 from flvlp.data.config import MaskingConfig
 from flvlp.engine.config import EncodingConfig
 from support.classes import keep_one_class
@@ -63,8 +64,7 @@ class RetrievalConfig(EncodingConfig):
 
     def __post_init__(self) -> None:
         EncodingConfig.__post_init__(self)
-        if self.chunk < 1:
-            raise ValueError(f"task.chunk: must be at least 1, got {self.chunk}")
+        check_fields(self, "task", "[1, inf)", "chunk")
 
 
 @dataclass

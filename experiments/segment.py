@@ -19,6 +19,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
+from flvlp.checks import check_fields
 from flvlp.data.config import AugmentConfig
 from flvlp.engine.config import FitConfig
 from flvlp.losses.task_config import SegmentationLossConfig
@@ -76,14 +77,11 @@ class SegmentConfig:
     augment: AugmentConfig = field(default_factory=AugmentConfig)
 
     def __post_init__(self) -> None:
-        if self.side is not None and self.side < 1:
-            raise ValueError(f"task.side: must be at least 1 or null, got {self.side}")
+        check_fields(self, "task", "[1, inf)", "side")
+        check_fields(self, "task", "[0, inf)", "negatives_per_positive")
         given = self.threshold
         if given != AUTO and (not isinstance(given, int | float) or not 0 < given < 1):
             raise ValueError(f"task.threshold: must be {AUTO} or lie between 0 and 1, got {given!r}")
-        ratio = self.negatives_per_positive
-        if ratio is not None and ratio < 0:
-            raise ValueError(f"task.negatives_per_positive: must be null or not negative, got {ratio}")
 
     @property
     def thresholds(self) -> Sequence[float]:

@@ -17,7 +17,7 @@ import hydra
 import numpy as np
 from omegaconf import DictConfig, OmegaConf
 
-from flvlp.data.config import check_choice
+from flvlp.checks import check_choice
 from flvlp.data.prompts import ClassPrompts, PromptsConfig, expand
 from flvlp.engine.config import EncodingConfig
 from flvlp.models.config import NONE, HeadConfig

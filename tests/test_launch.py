@@ -13,7 +13,7 @@ from flvlp.launch import LaunchConfig, kept_signals, meeting, shared_threads, th
     [
         ({"name": "mpi"}, "local, torchrun, slurm"),
         ({"nproc_per_node": 4}, "set launch=torchrun"),
-        ({"name": "torchrun", "nproc_per_node": 0}, "launch.nproc_per_node: must be at least 1"),
+        ({"name": "torchrun", "nproc_per_node": 0}, "launch.nproc_per_node: must lie in"),
         ({"name": "torchrun", "nnodes": 2}, "launch.rdzv_endpoint"),
     ],
 )

@@ -14,14 +14,15 @@ EXPERIMENTS = ROOT / "experiments"
 # What a module (first part below flvlp) may import from flvlp; its own package is always allowed.
 ALLOWED = {
     "types": set(),
+    "checks": set(),
     "hub": set(),
     "distributed": set(),
-    "launch": set(),
-    "data": {"types", "hub"},
-    "models": {"types", "hub"},
-    "losses": {"types", "distributed"},
+    "launch": {"checks"},
+    "data": {"types", "checks", "hub"},
+    "models": {"types", "checks", "hub"},
+    "losses": {"types", "checks", "distributed"},
     "metrics": {"types", "distributed"},
-    "engine": {"types", "distributed"},
+    "engine": {"types", "checks", "distributed"},
     "validation": {"types", "distributed", "losses", "metrics", "models"},
     "inspection": {"types", "models"},
     "saved_encoders": {"types", "data", "models"},
@@ -52,6 +53,7 @@ LIGHT = [
     *SOURCE.rglob("config.py"),
     *SOURCE.rglob("*_config.py"),
     SOURCE / "data" / "prompts.py",
+    SOURCE / "checks.py",
     SOURCE / "launch.py",
     *(path for path in EXPERIMENTS.rglob("*.py") if path.name not in ("plain.py", "matmuls.py")),  # of benchmarking
 ]

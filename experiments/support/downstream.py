@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from flvlp.checks import SEEDS, check_fields
 from flvlp.launch import LaunchConfig
 from flvlp.models.config import EncoderConfig
 from support.entry import is_overridden, is_sweep
@@ -61,12 +62,10 @@ class CommonArgs:
     allow_seen: bool = False
 
     def __post_init__(self) -> None:
-        if not 0 < self.label_fraction <= 1:
-            raise ValueError(f"label_fraction: must lie in (0, 1], got {self.label_fraction}")
-        for key, least in (("draws", 1), ("pictures", 0), ("seed", 0), ("limit_test", 1)):
-            value = getattr(self, key)
-            if value is not None and value < least:
-                raise ValueError(f"{key}: must be at least {least}, got {value}")
+        check_fields(self, "", "(0, 1]", "label_fraction")
+        check_fields(self, "", "[1, inf)", "draws", "limit_test")
+        check_fields(self, "", "[0, inf)", "pictures")
+        check_fields(self, "", SEEDS, "seed")
         if self.encoders_weights != "pretrained" and not self.encoders.startswith(("timm:", "imagenet")):
             raise ValueError(
                 f"encoders_weights: {self.encoders_weights} is for encoders=timm:<name> and imagenet, not for "

@@ -76,7 +76,7 @@ def typed(arguments: type[T], cfg: DictConfig) -> T:
     """Joins the composed YAML to the dataclasses: a wrong type, a misspelt key or an unknown choice fails here.
 
     Args:
-        arguments: dataclass of the entry point; its field `dataset` is read as the dataclass that `dataset.name` names.
+        arguments: dataclass of the entry point; a field `dataset` is read as the dataclass that `dataset.name` names.
         cfg: what Hydra composed.
 
     Raises:
@@ -85,17 +85,18 @@ def typed(arguments: type[T], cfg: DictConfig) -> T:
     """
     OmegaConf.resolve(cfg)
     plain: dict[str, Any] = OmegaConf.to_container(cfg)  # type: ignore[assignment]
-    dataset = typed_dataset(plain.pop("dataset"))
+    dataset = plain.pop("dataset", None)
     joined = OmegaConf.merge(OmegaConf.structured(arguments), plain)
     made: Any = OmegaConf.to_object(joined)
-    made.dataset = dataset
+    if dataset is not None:
+        made.dataset = typed_dataset(dataset)
     return made
 
 
 def typed_dataset(plain: dict[str, Any]) -> DatasetConfig:
     """Returns the configuration of the data set that `name` selects."""
     name = plain.get("name")
-    if name not in DATASET_CONFIGS:
+    if not isinstance(name, str) or name not in DATASET_CONFIGS:
         raise ValueError(f"dataset.name: unknown data set {name!r}; choose one of: {', '.join(DATASET_CONFIGS)}")
     joined = OmegaConf.merge(OmegaConf.structured(DATASET_CONFIGS[name]), plain)
     return OmegaConf.to_object(joined)  # type: ignore[return-value]

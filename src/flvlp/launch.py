@@ -9,6 +9,8 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar
 
+from flvlp.checks import check_choice, check_fields
+
 if TYPE_CHECKING:
     from torch.distributed.elastic.multiprocessing.errors import ChildFailedError
 
@@ -45,11 +47,9 @@ class LaunchConfig:
     dry_run: bool = False
 
     def __post_init__(self) -> None:
-        if self.name not in LAUNCHES:
-            raise ValueError(f"launch.name: unknown choice {self.name!r}; choose one of: {', '.join(LAUNCHES)}")
-        for key in ("nproc_per_node", "nnodes"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"launch.{key}: must be at least 1, got {getattr(self, key)}; give a number")
+        check_choice("launch.name", self.name, LAUNCHES)
+        check_fields(self, "launch", "[1, inf)", "nproc_per_node", "nnodes", "time", "nodes", "cpus")
+        check_fields(self, "launch", "[0, inf)", "gpus")
         if self.name == LOCAL and self.nproc_per_node * self.nnodes > 1:
             raise ValueError(
                 f"launch.nproc_per_node: {self.nproc_per_node} on {self.nnodes} hosts with launch=local, which is one "

@@ -159,9 +159,9 @@ def test_without_a_valid_picture_it_is_zero_with_a_graph() -> None:
     ("changes", "message"),
     [
         ({"dice_over": "set"}, r"dice_over: unknown choice 'set'; choose one of: picture, batch"),
-        ({"gamma": -1.0}, "gamma: must not be negative"),
+        ({"gamma": -1.0}, "gamma: must lie in"),
         ({"focal_weight": 0.0, "dice_weight": 0.0}, "both weights are 0"),
-        ({"smoothing": 0.0}, "smoothing: must be positive"),
+        ({"smoothing": 0.0}, "smoothing: must lie in"),
     ],
 )
 def test_a_wrong_knob_is_refused(changes: dict[str, Any], message: str) -> None:

@@ -82,7 +82,7 @@ def test_codes_of_any_cosines_sum_to_one_at_the_smallest_epsilon_that_is_allowed
 
 @pytest.mark.parametrize(("key", "value"), [("epsilon", 0.02), ("iterations", 0)])
 def test_settings_that_give_no_plan_are_refused_with_their_key(key: str, value: Any) -> None:
-    with pytest.raises(ValueError, match=f"loss.prototype.{key}: must be at least"):
+    with pytest.raises(ValueError, match=f"loss.prototype.{key}: must lie in"):
         PrototypeConfig(**{key: value})
 
 

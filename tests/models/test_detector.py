@@ -237,7 +237,7 @@ def test_it_learns_a_batch_of_squares_and_their_class(detector: str, steps: int)
     [
         ({"detector": "yolo"}, "detector: unknown choice 'yolo'; choose one of: fcos, retinanet, faster_rcnn"),
         ({"width": 48}, "width: must be a multiple of 32"),
-        ({"convolutions": 0}, "convolutions: must be at least 1"),
+        ({"convolutions": 0}, "convolutions: must lie in"),
         ({"nms_iou": 1.5}, "nms_iou: must lie in"),
     ],
 )

@@ -2,14 +2,10 @@
 
 from dataclasses import dataclass
 
+from flvlp.checks import check_choice, check_fields
+
 MASKING_KINDS = ("semantic", "random")
 REPLACEMENTS = ("mask", "bert")
-
-
-def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
-    """Raises `ValueError` naming the key and the valid choices when `value` is none of them."""
-    if value not in choices:
-        raise ValueError(f"{key}: unknown choice {value!r}; choose one of: {', '.join(choices)}")
 
 
 @dataclass
@@ -35,6 +31,7 @@ class MaskingConfig:
     entities: str = ""
 
     def __post_init__(self) -> None:
+        check_fields(self, "masking", "(0, 1]", "rate", "entity_rate", "other_rate", "no_entity_rate")
         check_choice("masking.kind", self.kind, MASKING_KINDS)
         check_choice("masking.replace", self.replace, REPLACEMENTS)
         if self.kind == "semantic" and self.rate is not None:
@@ -42,10 +39,6 @@ class MaskingConfig:
                 f"masking.rate: {self.rate} is not used by masking.kind=semantic; set entity_rate, other_rate and "
                 "no_entity_rate, or take masking=random"
             )
-        for key in ("rate", "entity_rate", "other_rate", "no_entity_rate"):
-            value = getattr(self, key)
-            if value is not None and not 0 < value <= 1:
-                raise ValueError(f"masking.{key}: must lie in (0, 1], got {value}")
 
 
 @dataclass
@@ -61,8 +54,8 @@ class ImageConfig:
     crop: int = 224
 
     def __post_init__(self) -> None:
-        if not 0 < self.crop <= self.resize:
-            raise ValueError(f"encoder.crop: must lie in [1, resize = {self.resize}], got {self.crop}")
+        check_fields(self, "encoder", "[1, inf)", "resize")
+        check_fields(self, "encoder", f"[1, {self.resize}]", "crop")
 
 
 @dataclass
@@ -83,8 +76,5 @@ class AugmentConfig:
     contrast: float = 0.0
 
     def __post_init__(self) -> None:
-        if not 0 <= self.degrees <= 180:
-            raise ValueError(f"task.augment.degrees: must lie in [0, 180], got {self.degrees}")
-        for key in ("translate", "scale", "brightness", "contrast"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ValueError(f"task.augment.{key}: must lie in [0, 1), got {getattr(self, key)}")
+        check_fields(self, "task.augment", "[0, 180]", "degrees")
+        check_fields(self, "task.augment", "[0, 1)", "translate", "scale", "brightness", "contrast")

@@ -13,7 +13,7 @@ from itertools import product
 
 import numpy as np
 
-from flvlp.data.config import check_choice
+from flvlp.checks import check_choice, check_fields
 
 SCHEMES = ("difference", "positive_only")
 REDUCTIONS = ("mean", "max")
@@ -85,15 +85,14 @@ class PromptsConfig:
                 f"prompts.scheme: {self.scheme} compares with negative prompts, and prompts.negative is empty; give "
                 "some, such as 'No {finding}.', or take prompts.scheme=positive_only"
             )
-        if self.sample < 0:
-            raise ValueError(f"prompts.sample: must be at least 0 (all), got {self.sample}")
-        if self.draws < 1 or (self.draws > 1 and not self.sample):
+        check_fields(self, "prompts", "[0, inf)", "sample")
+        check_fields(self, "prompts", "[1, inf)", "draws")
+        check_fields(self, "prompts", "(0, inf)", "temperature")
+        if self.draws > 1 and not self.sample:
             raise ValueError(
-                f"prompts.draws: {self.draws} draws of prompts.sample={self.sample}; at least 1 is right, and 1 where "
-                "all prompts are taken (sample=0), for every draw would be the same"
+                f"prompts.draws: {self.draws} draws of all prompts (prompts.sample=0), which would be the same; "
+                "leave 1, or set prompts.sample"
             )
-        if self.temperature <= 0:
-            raise ValueError(f"prompts.temperature: must be positive, got {self.temperature}")
         _key_of_alias(self.findings)
 
 

@@ -21,6 +21,8 @@ CONTENT = ("model", "optimizer", "scaler", "state", "rng", "torch", "threads")
 # A bad block, and what a broken table of contents leads to. Any other OSError (no rights, too many open files, a file
 # system that does not answer) says nothing of the file.
 BAD_CONTENT = (errno.EIO, errno.EINVAL, errno.EOVERFLOW)
+# What a whole file raises whose content is not that of this model.
+OF_ANOTHER_RUN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError)
 NAME = "step_{:08d}.pt"
 PATTERN = re.compile(r"step_(\d{8})\.pt")
 
@@ -177,26 +179,47 @@ class Checkpoints:
 
         Raises:
             FileNotFoundError: the folder holds none.
-            ValueError: all are damaged.
+            ValueError: all are damaged, or it is of another model.
         """
         path = self.newest()
         if distributed.is_main():
             self._set_aside(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
-        model.load_state_dict(content["model"])
-        optimizer.load_state_dict(content["optimizer"])
-        scaler.load_state_dict(content["scaler"])
-        for name, now in (("torch", str(torch.__version__)), ("threads", torch.get_num_threads())):
-            if content[name] != now:
-                log.warning("resume: %s was %s, is %s: figures may differ in the last bits", name, content[name], now)
-        if len(content["rng"]) == distributed.world_size():
-            restore_random_state(content["rng"][distributed.rank()])
-        else:
-            log.warning(
-                "resume: the run had %d processes, now %d: it goes on from the same weights, not bit for bit",
-                len(content["rng"]),
-                distributed.world_size(),
-            )
+        try:
+            state = _restore(content, model, optimizer, scaler)
+        except OF_ANOTHER_RUN as error:
+            if isinstance(error, torch.OutOfMemoryError):
+                raise
+            raise ValueError(
+                f"resume: {path} does not fit this run ({type(error).__name__}: {' '.join(str(error).split())[:300]}); "
+                "it is of another configuration, or of another version of the code; go on with those, or start a new "
+                "run with init_from=<run>/encoders_last"
+            ) from error
         log.info("resumed from %s", path)
-        known = {field.name for field in fields(TrainState)}
-        return TrainState(**{name: value for name, value in content["state"].items() if name in known})
+        return state
+
+
+def _restore(content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> TrainState:
+    model.load_state_dict(content["model"])
+    optimizer.load_state_dict(content["optimizer"])
+    scaler.load_state_dict(content["scaler"])
+    for name, now in (("torch", str(torch.__version__)), ("threads", torch.get_num_threads())):
+        if content[name] != now:
+            log.warning("resume: %s was %s, is %s: figures may differ in the last bits", name, content[name], now)
+    if len(content["rng"]) == distributed.world_size():
+        restore_random_state(content["rng"][distributed.rank()])
+    else:
+        log.warning(
+            "resume: the run had %d processes, now %d: it goes on from the same weights, not bit for bit",
+            len(content["rng"]),
+            distributed.world_size(),
+        )
+    known = {field.name for field in fields(TrainState)}
+    state = TrainState(**{name: value for name, value in content["state"].items() if name in known})
+    for name in known - {"best"}:
+        value = getattr(state, name)
+        if type(value) is not int or value < 0:
+            raise ValueError(f"{name} is {value!r}, no count")
+    if not isinstance(state.best, float | int | None):
+        raise TypeError(f"best is {state.best!r}, no figure")
+    return state

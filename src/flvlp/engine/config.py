@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from flvlp.checks import check_choice, check_fields, check_range
+
 PRECISIONS = ("auto", "fp32", "bf16", "fp16")
 
 
@@ -72,30 +74,18 @@ class EngineConfig:
     best_metric: str = "retrieval/fused/r1"
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"engine.precision: unknown choice {self.precision!r}; choose one of: {', '.join(PRECISIONS)}"
-            )
+        check_choice("engine.precision", self.precision, PRECISIONS)
         if self.gradient_caching and (self.accumulate == 1 or self.compile):
             raise ValueError(
                 f"engine.gradient_caching: needs engine.accumulate above 1 (got {self.accumulate}) and "
                 f"engine.compile=false (got {self.compile})"
             )
-        for key in ("epochs", "batch_size", "accumulate", "log_every", "keep_checkpoints", "max_left_out"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"engine.{key}: must be at least 1, got {getattr(self, key)}")
-        for key in ("lr", "new_lr_scale", "clip", "timeout_minutes"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"engine.{key}: must be positive, got {getattr(self, key)}")
-        for key in (
-            *("num_workers", "checkpoint_every", "warmup_epochs", "log_pictures", "figures_every", "projector"),
-            "bucket_steps",
-        ):
-            if getattr(self, key) < 0:
-                raise ValueError(f"engine.{key}: must not be negative, got {getattr(self, key)}")
-        for key in ("max_steps", "limit_studies"):
-            if getattr(self, key) is not None and getattr(self, key) < 1:
-                raise ValueError(f"engine.{key}: must be at least 1 or null, got {getattr(self, key)}")
+        counts = ("epochs", "max_steps", "batch_size", "accumulate", "limit_studies", "max_left_out", "log_every")
+        check_fields(self, "engine", "[1, inf)", *counts, "keep_checkpoints")
+        rest = ("bucket_steps", "num_workers", "checkpoint_every", "log_pictures", "figures_every", "projector")
+        check_fields(self, "engine", "[0, inf)", *rest)
+        check_fields(self, "engine", "(0, inf)", "new_lr_scale", "timeout_minutes")
+        _check_optimisation(self, "engine")
 
 
 @dataclass
@@ -134,21 +124,10 @@ class FitConfig:
         return -(-self.min_steps // self.epochs)
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"task.fit.precision: unknown choice {self.precision!r}; choose one of: {', '.join(PRECISIONS)}"
-            )
-        for key in ("epochs", "batch_size", "accumulate"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"task.fit.{key}: must be at least 1, got {getattr(self, key)}")
-        for key in ("lr", "clip"):
-            if getattr(self, key) <= 0:
-                raise ValueError(f"task.fit.{key}: must be positive, got {getattr(self, key)}")
-        for key in ("patience", "num_workers", "warmup_epochs", "weight_decay", "min_steps"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"task.fit.{key}: must not be negative, got {getattr(self, key)}")
-        if self.max_steps is not None and self.max_steps < 1:
-            raise ValueError(f"task.fit.max_steps: must be at least 1 or null, got {self.max_steps}")
+        check_choice("task.fit.precision", self.precision, PRECISIONS)
+        check_fields(self, "task.fit", "[1, inf)", "epochs", "batch_size", "accumulate", "max_steps")
+        check_fields(self, "task.fit", "[0, inf)", "patience", "num_workers", "min_steps")
+        _check_optimisation(self, "task.fit")
 
 
 @dataclass
@@ -165,10 +144,16 @@ class EncodingConfig:
     precision: str = "auto"
 
     def __post_init__(self) -> None:
-        if self.precision not in PRECISIONS:
-            raise ValueError(
-                f"task.precision: unknown choice {self.precision!r}; choose one of: {', '.join(PRECISIONS)}"
-            )
-        for key, least in (("batch_size", 1), ("num_workers", 0)):
-            if getattr(self, key) < least:
-                raise ValueError(f"task.{key}: must be at least {least}, got {getattr(self, key)}")
+        check_choice("task.precision", self.precision, PRECISIONS)
+        check_fields(self, "task", "[1, inf)", "batch_size")
+        check_fields(self, "task", "[0, inf)", "num_workers")
+
+
+def _check_optimisation(config: EngineConfig | FitConfig, section: str) -> None:
+    check_fields(config, section, "(0, inf)", "lr", "clip")
+    check_fields(config, section, "[0, inf)", "warmup_epochs", "weight_decay")
+    check_fields(config, section, "[0, 1]", "warmup_start")
+    if len(config.betas) != 2:
+        raise ValueError(f"{section}.betas: must be two numbers, got {list(config.betas)}")
+    for beta in config.betas:
+        check_range(f"{section}.betas", beta, "[0, 1)")

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass, field
 
+from flvlp.checks import check_choice, check_fields
+
 TERMS = ("itc", "mlm", "view_alignment", "prototype")
 NEGATIVES = ("words", "laterals")
 SMALLEST_EPSILON = 0.025  # cosines differ by 2 at most, and exp(-2 / 0.025) is about the smallest float32
@@ -14,12 +16,19 @@ class ITCConfig:
     weight: float = 1.0
     temperature: float = 0.1
 
+    def __post_init__(self) -> None:
+        check_fields(self, "loss.itc", "[0, inf)", "weight")
+        check_fields(self, "loss.itc", "(0, inf)", "temperature")
+
 
 @dataclass
 class MLMConfig:
     """Masked language modelling from key semantics."""
 
     weight: float = 1.0
+
+    def __post_init__(self) -> None:
+        check_fields(self, "loss.mlm", "[0, inf)", "weight")
 
 
 @dataclass
@@ -31,11 +40,9 @@ class ViewAlignmentConfig:
     negatives: str = "laterals"
 
     def __post_init__(self) -> None:
-        if self.negatives not in NEGATIVES:
-            raise ValueError(
-                f"loss.view_alignment.negatives: unknown choice {self.negatives!r}; "
-                f"choose one of: {', '.join(NEGATIVES)}"
-            )
+        check_fields(self, "loss.view_alignment", "[0, inf)", "weight")
+        check_fields(self, "loss.view_alignment", "(0, inf)", "temperature")
+        check_choice("loss.view_alignment.negatives", self.negatives, NEGATIVES)
 
 
 @dataclass
@@ -54,13 +61,10 @@ class PrototypeConfig:
     start_epoch: float = 0.0
 
     def __post_init__(self) -> None:
-        if self.iterations < 1:
-            raise ValueError(f"loss.prototype.iterations: must be at least 1, got {self.iterations}")
-        if self.epsilon < SMALLEST_EPSILON:
-            raise ValueError(
-                f"loss.prototype.epsilon: must be at least {SMALLEST_EPSILON}, got {self.epsilon}; with less, the plan "
-                "does not fit into float32 (flvlp.losses.prototype.sinkhorn)"
-            )
+        check_fields(self, "loss.prototype", "[0, inf)", "weight", "start_epoch")
+        check_fields(self, "loss.prototype", "(0, inf)", "temperature")
+        check_fields(self, "loss.prototype", "[1, inf)", "iterations")
+        check_fields(self, "loss.prototype", f"[{SMALLEST_EPSILON}, inf)", "epsilon")
 
 
 @dataclass
@@ -73,14 +77,8 @@ class LossConfig:
     prototype: PrototypeConfig = field(default_factory=PrototypeConfig)
 
     def __post_init__(self) -> None:
-        for term in TERMS:
-            if getattr(self, term).weight < 0:
-                raise ValueError(f"loss.{term}.weight: must not be negative, got {getattr(self, term).weight}")
         if not self.active():
             raise ValueError("loss: every term has weight 0; give at least one a weight, such as loss.itc.weight=1")
-        for term in ("itc", "view_alignment", "prototype"):
-            if getattr(self, term).temperature <= 0:
-                raise ValueError(f"loss.{term}.temperature: must be positive, got {getattr(self, term).temperature}")
 
     def active(self) -> frozenset[str]:
         """Returns the names of the terms whose weight is not 0."""

@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from flvlp.checks import check_choice, check_fields
+
 DICE_OVER = ("picture", "batch")
 
 
@@ -23,14 +25,8 @@ class SegmentationLossConfig:
     dice_over: str = "picture"
 
     def __post_init__(self) -> None:
-        if self.dice_over not in DICE_OVER:
-            raise ValueError(
-                f"task.loss.dice_over: unknown choice {self.dice_over!r}; choose one of: {', '.join(DICE_OVER)}"
-            )
-        for key in ("focal_weight", "gamma", "dice_weight"):
-            if getattr(self, key) < 0:
-                raise ValueError(f"task.loss.{key}: must not be negative, got {getattr(self, key)}")
+        check_choice("task.loss.dice_over", self.dice_over, DICE_OVER)
+        check_fields(self, "task.loss", "[0, inf)", "focal_weight", "gamma", "dice_weight")
+        check_fields(self, "task.loss", "(0, inf)", "smoothing")
         if self.focal_weight == 0 and self.dice_weight == 0:
             raise ValueError("task.loss: both weights are 0; give one, such as task.loss.focal_weight=10")
-        if self.smoothing <= 0:
-            raise ValueError(f"task.loss.smoothing: must be positive, got {self.smoothing}")

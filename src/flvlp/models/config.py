@@ -3,16 +3,13 @@
 from dataclasses import dataclass, field, replace
 from typing import Any
 
+from flvlp.checks import check_choice, check_fields
+
 ADAPTERS = ("linear", "mlp")
 NORMS = ("as_is", "group", "frozen_batch", "sync_batch")
 POOLS = ("cls", "mean")
 SHARED, NONE = "shared", "none"  # values of `lateral.backbone` that are no timm name
 REPORTS = "reports"  # value of `text.weights`
-
-
-def _check(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"{key}: unknown choice {value!r}; choose one of: {', '.join(choices)}")
 
 
 @dataclass
@@ -58,8 +55,8 @@ class ImageEncoderConfig(TrunkConfig):
 
     def __post_init__(self) -> None:
         TrunkConfig.__post_init__(self)
-        _check("encoder.<view>.adapter", self.adapter, ADAPTERS)
-        _check("encoder.<view>.norm", self.norm, NORMS)
+        check_choice("encoder.<view>.adapter", self.adapter, ADAPTERS)
+        check_choice("encoder.<view>.norm", self.norm, NORMS)
 
 
 @dataclass
@@ -79,13 +76,9 @@ class ReportsConfig:
     rate: float = 0.3
 
     def __post_init__(self) -> None:
-        for key, least in (("epochs", 1), ("batch_size", 1)):
-            if getattr(self, key) < least:
-                raise ValueError(f"encoder.text.reports.{key}: must be at least {least}, got {getattr(self, key)}")
-        if self.lr <= 0 or not 0 < self.rate < 1:
-            raise ValueError(
-                f"encoder.text.reports: lr must be positive and rate in (0, 1), got {self.lr} and {self.rate}"
-            )
+        check_fields(self, "encoder.text.reports", "[1, inf)", "epochs", "batch_size")
+        check_fields(self, "encoder.text.reports", "(0, inf)", "lr")
+        check_fields(self, "encoder.text.reports", "(0, 1)", "rate")
 
 
 @dataclass
@@ -118,7 +111,11 @@ class TextEncoderConfig(TrunkConfig):
 
     def __post_init__(self) -> None:
         TrunkConfig.__post_init__(self)
-        _check("encoder.text.pool", self.pool, POOLS)
+        check_choice("encoder.text.pool", self.pool, POOLS)
+        sizes = ("vocab_size", "hidden_size", "layers", "heads", "intermediate_size")
+        check_fields(self, "encoder.text", "[1, inf)", *sizes)
+        check_fields(self, "encoder.text", "[3, inf)", "max_tokens")  # [CLS], a piece, [SEP]
+        check_fields(self, "encoder.text", "[0, 1)", "dropout")
 
 
 @dataclass
@@ -143,6 +140,12 @@ class RecipeConfig:
     lateral_negatives: int = 2
     prototype_start_epoch: float = 0.0
 
+    def __post_init__(self) -> None:
+        check_fields(self, "encoder.recipe", "(0, inf)", "lr", "new_lr_scale")
+        check_fields(self, "encoder.recipe", "[1, inf)", "epochs", "batch_size", "prototypes")
+        least_0 = ("warmup_epochs", "queue", "lateral_negatives", "prototype_start_epoch")
+        check_fields(self, "encoder.recipe", "[0, inf)", *least_0)
+
 
 @dataclass
 class EncoderConfig:
@@ -164,6 +167,8 @@ class EncoderConfig:
     def __post_init__(self) -> None:
         if self.frontal.backbone in (SHARED, NONE):
             raise ValueError(f"encoder.frontal.backbone: {self.frontal.backbone!r} is for the lateral view only")
+        check_fields(self, "encoder", "[1, inf)", "width", "resize")
+        check_fields(self, "encoder", f"[1, {self.resize}]", "crop")
 
 
 @dataclass
@@ -192,10 +197,10 @@ class HeadsConfig:
     lateral_negatives: int = 2
 
     def __post_init__(self) -> None:
-        if not 0 < self.keep_ratio <= 1:
-            raise ValueError(f"heads.keep_ratio: must lie in (0, 1], got {self.keep_ratio}")
-        if not 1 <= self.aggregate_percent <= 100:
-            raise ValueError(f"heads.aggregate_percent: must lie in [1, 100], got {self.aggregate_percent}")
+        check_fields(self, "heads", "(0, 1]", "keep_ratio")
+        check_fields(self, "heads", "[1, 100]", "aggregate_percent")
+        check_fields(self, "heads", "[1, inf)", "head_width", "prototypes")
+        check_fields(self, "heads", "[0, inf)", "mlm_depth", "alignment_depth", "queue", "lateral_negatives")
 
 
 VIEWS = ("auto", "frontal", "lateral", "both", "fused")
@@ -230,18 +235,15 @@ class HeadConfig:
     layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        _check("task.head.view", self.view, VIEWS)
-        _check("task.head.features", self.features, FEATURES)
-        _check("task.head.norm", self.norm, HEAD_NORMS)
+        check_choice("task.head.view", self.view, VIEWS)
+        check_choice("task.head.features", self.features, FEATURES)
+        check_choice("task.head.norm", self.norm, HEAD_NORMS)
         if self.view == "fused" and self.features == "trunk":
             raise ValueError(
                 "task.head.view: fused is a projected feature; set task.head.features=projected, or view=both"
             )
-        if self.init_std <= 0:
-            raise ValueError(f"task.head.init_std: must be positive, got {self.init_std}")
-        for key in ("encoder_lr_scale", "layer_decay"):
-            if not 0 < getattr(self, key) <= 1:
-                raise ValueError(f"task.head.{key}: must lie in (0, 1], got {getattr(self, key)}")
+        check_fields(self, "task.head", "(0, inf)", "init_std")
+        check_fields(self, "task.head", "(0, 1]", "encoder_lr_scale", "layer_decay")
 
     def settled(self, has_lateral: bool) -> "HeadConfig":
         """Returns the head with `auto` replaced, for encoders and data that have a lateral or not."""

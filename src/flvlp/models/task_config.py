@@ -2,6 +2,8 @@
 
 from dataclasses import dataclass
 
+from flvlp.checks import check_choice, check_fields
+
 ENCODER_MODES = ("frozen", "finetune")
 DECODERS = ("unet", "upernet")
 DETECTORS = ("fcos", "retinanet", "faster_rcnn")
@@ -22,11 +24,9 @@ class PyramidConfig:
     layer_decay: float = 1.0
 
     def __post_init__(self) -> None:
-        _check("encoder_mode", self.encoder_mode, ENCODER_MODES)
-        if self.encoder_lr_scale <= 0:
-            raise ValueError(f"task.model.encoder_lr_scale: must be positive, got {self.encoder_lr_scale}")
-        if not 0 < self.layer_decay <= 1:
-            raise ValueError(f"task.model.layer_decay: must lie in (0, 1], got {self.layer_decay}")
+        check_choice("task.model.encoder_mode", self.encoder_mode, ENCODER_MODES)
+        check_fields(self, "task.model", "(0, inf)", "encoder_lr_scale")
+        check_fields(self, "task.model", "(0, 1]", "layer_decay")
 
 
 @dataclass
@@ -45,11 +45,10 @@ class SegmenterConfig(PyramidConfig):
 
     def __post_init__(self) -> None:
         PyramidConfig.__post_init__(self)
-        _check("decoder", self.decoder, DECODERS)
+        check_choice("task.model.decoder", self.decoder, DECODERS)
         if self.width < 8 or self.width % 8:
             raise ValueError(f"task.model.width: must be a multiple of 8, got {self.width}")
-        if not 0 < self.prior < 1:
-            raise ValueError(f"task.model.prior: must lie between 0 and 1, got {self.prior}")
+        check_fields(self, "task.model", "(0, 1)", "prior")
 
 
 @dataclass
@@ -75,17 +74,8 @@ class DetectorConfig(PyramidConfig):
 
     def __post_init__(self) -> None:
         PyramidConfig.__post_init__(self)
-        _check("detector", self.detector, DETECTORS)
+        check_choice("task.model.detector", self.detector, DETECTORS)
         if self.width < 32 or self.width % 32:
             raise ValueError(f"task.model.width: must be a multiple of 32, got {self.width}")
-        for key in ("convolutions", "max_detections"):
-            if getattr(self, key) < 1:
-                raise ValueError(f"task.model.{key}: must be at least 1, got {getattr(self, key)}")
-        for key in ("score_threshold", "nms_iou"):
-            if not 0 <= getattr(self, key) <= 1:
-                raise ValueError(f"task.model.{key}: must lie in [0, 1], got {getattr(self, key)}")
-
-
-def _check(key: str, value: str, choices: tuple[str, ...]) -> None:
-    if value not in choices:
-        raise ValueError(f"task.model.{key}: unknown choice {value!r}; choose one of: {', '.join(choices)}")
+        check_fields(self, "task.model", "[1, inf)", "convolutions", "max_detections")
+        check_fields(self, "task.model", "[0, 1]", "score_threshold", "nms_iou")

@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from flvlp.data.config import check_choice
+from flvlp.checks import SEEDS, check_choice, check_fields
 from flvlp.data.reports import REPORT_POLICIES
 
 PHANTOM_ROOT = "phantom"  # dataset.root=phantom: a stand-in made of phantoms in the publisher's layout
@@ -50,9 +50,8 @@ class DatasetConfig:
         for key, choices in CHOICES.items():
             if hasattr(self, key):
                 check_choice(f"dataset.{key}", getattr(self, key), choices)
-        for key in ("validation_fraction", "test_fraction"):
-            if not 0 <= getattr(self, key) < 1:
-                raise ValueError(f"dataset.{key}: must lie in [0, 1), got {getattr(self, key)}")
+        check_fields(self, "dataset", "[0, 1)", "validation_fraction", "test_fraction")
+        check_fields(self, "dataset", SEEDS, "split_seed")
 
 
 @dataclass
@@ -90,3 +89,8 @@ class PublishedConfig(FilesConfig):
     standin_studies: int = 1000
     standin_size: int = 256
     standin_seed: int = 1
+
+    def __post_init__(self) -> None:
+        FilesConfig.__post_init__(self)
+        check_fields(self, "dataset", "[1, inf)", "standin_studies", "standin_size")
+        check_fields(self, "dataset", SEEDS, "standin_seed")

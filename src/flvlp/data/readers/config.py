@@ -2,6 +2,7 @@
 
 from dataclasses import dataclass, field
 
+from flvlp.checks import SEEDS, check_fields
 from flvlp.data.readers.base_config import DatasetConfig, FilesConfig, PublishedConfig
 
 
@@ -20,6 +21,12 @@ class PhantomConfig(DatasetConfig):
     size: int = 256
     seed: int = 0
     workers: int = 0
+
+    def __post_init__(self) -> None:
+        DatasetConfig.__post_init__(self)
+        check_fields(self, "dataset", "[1, inf)", "studies", "size")
+        check_fields(self, "dataset", SEEDS, "seed")
+        check_fields(self, "dataset", "[0, inf)", "workers")
 
 
 @dataclass

@@ -64,5 +64,4 @@ def test_a_shown_command_composes(page: str, command: str) -> None:
         overrides = [first_of_sweep(word) for word in given]
         with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
             config = compose(entry, overrides=overrides)
-        if "dataset" in config and config.dataset is not None:
-            typed(importlib.import_module(entry).Args, config)
+        typed(importlib.import_module(entry).Args, config)

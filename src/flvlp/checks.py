@@ -9,13 +9,14 @@ def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{key}: unknown choice {value!r}; choose one of: {', '.join(choices)}")
 
 
-def check_range(key: str, value: float | None, interval: str) -> None:
+def check_range(key: str, value: float | None, interval: str, advice: str = "") -> None:
     """Raises `ValueError` naming the key when a number lies outside of an interval; NaN lies outside of all.
 
     Args:
         key: as on the command line.
         value: None (no limit given) passes.
         interval: as in mathematics, `(0, 1]`; an open end at `inf` keeps infinity out.
+        advice: why, or what to do, for the end of the message.
     """
     if value is None:
         return
@@ -23,10 +24,16 @@ def check_range(key: str, value: float | None, interval: str) -> None:
     is_above = value >= low if interval[0] == "[" else value > low
     is_below = value <= high if interval[-1] == "]" else value < high
     if not (is_above and is_below):
-        raise ValueError(f"{key}: must lie in {interval}, got {value}")
+        raise ValueError(f"{key}: must lie in {interval}, got {value}" + (f"; {advice}" if advice else ""))
 
 
-def check_fields(config: object, section: str, interval: str, *names: str) -> None:
+def check_fields(config: object, section: str, interval: str, *names: str, advice: str = "") -> None:
     """Applies `check_range` to fields of a dataclass, whose keys are `<section>.<name>` (`<name>` without section)."""
     for name in names:
-        check_range(f"{section}.{name}" if section else name, getattr(config, name), interval)
+        is_optional = getattr(type(config), name, 0) is None
+        check_range(
+            f"{section}.{name}" if section else name,
+            getattr(config, name),
+            interval,
+            advice or ("null sets no limit" if is_optional else ""),
+        )

@@ -48,7 +48,8 @@ class LaunchConfig:
 
     def __post_init__(self) -> None:
         check_choice("launch.name", self.name, LAUNCHES)
-        check_fields(self, "launch", "[1, inf)", "nproc_per_node", "nnodes", "time", "nodes", "cpus")
+        check_fields(self, "launch", "[1, inf)", "nproc_per_node", "nnodes", advice="give a number")
+        check_fields(self, "launch", "[1, inf)", "time", "nodes", "cpus")
         check_fields(self, "launch", "[0, inf)", "gpus")
         if self.name == LOCAL and self.nproc_per_node * self.nnodes > 1:
             raise ValueError(

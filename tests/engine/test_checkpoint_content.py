@@ -13,19 +13,27 @@ from hypothesis import strategies as st
 from torch import nn
 
 from flvlp.engine.checkpoint import Checkpoints, TrainState, damage
+from flvlp.engine.config import EngineConfig
+from flvlp.engine.optim import Schedule, build_optimizer
 from flvlp.engine.seed import random_state, restore_random_state
+from flvlp.types import ParamGroup
 
 SCALER = torch.amp.GradScaler("cpu", enabled=False)
 NAME = "step_00000001.pt"
 
 
 def toy() -> tuple[nn.Module, torch.optim.Optimizer]:
-    """Returns a model and its optimiser, after a step, so that it has moments."""
+    """Returns a model and the optimiser of a run, after a step, so that it has moments."""
     model = nn.Linear(3, 2)
-    optimizer = torch.optim.AdamW(model.parameters(), lr=0.1)
+    optimizer = build_optimizer([ParamGroup("all", list(model.parameters()), 1.0, weight_decay=True)], EngineConfig())
+    take_step(model, optimizer)
+    return model, optimizer
+
+
+def take_step(model: nn.Module, optimizer: torch.optim.Optimizer) -> None:
+    Schedule(total_steps=10, warmup_steps=0, start=0.1).apply(optimizer, 1)
     model(torch.ones(3)).sum().backward()
     optimizer.step()
-    return model, optimizer
 
 
 def whole() -> dict[str, Any]:
@@ -63,7 +71,7 @@ def _generators() -> Iterator[None]:
     restore_random_state(before)
 
 
-@settings(max_examples=300, deadline=2000)
+@settings(max_examples=200, deadline=None)
 @given(place=st.sampled_from(PLACES), value=VALUES, is_left_out=st.booleans())
 def test_other_content_is_refused_by_name_or_can_go_on(place: tuple[Any, ...], value: Any, is_left_out: bool) -> None:
     content = whole()
@@ -76,13 +84,43 @@ def test_other_content_is_refused_by_name_or_can_go_on(place: tuple[Any, ...], v
         inside[place[-1]] = value
     with tempfile.TemporaryDirectory() as folder:
         torch.save(content, Path(folder) / NAME)
+        model, optimizer = toy()
         try:
-            state = Checkpoints(Path(folder), keep=1).load(*toy(), SCALER)
+            state = Checkpoints(Path(folder), keep=1).load(model, optimizer, SCALER)
         except ValueError as error:
             assert NAME in str(error) or "all 1 checkpoints" in str(error), repr(error)
         else:
             counts = (state.step, state.epoch, state.studies, state.skipped, state.left_out, state.left_out_in_a_row)
             assert all(type(count) is int and count >= 0 for count in counts), state
+            take_step(model, optimizer)
+
+
+@pytest.mark.parametrize("shape", [(2, 2), (3, 2), (6,), ()])
+def test_moments_of_another_shape_are_refused_before_a_fused_step_writes_beyond_them(
+    tmp_path: Path, shape: tuple[int, ...]
+) -> None:
+    content = whole()
+    content["optimizer"]["state"][0]["exp_avg"] = torch.zeros(shape)
+    torch.save(content, tmp_path / NAME)
+    with pytest.raises(ValueError, match=r"does not fit this run .*exp_avg is not a tensor of \(2, 3\)"):
+        Checkpoints(tmp_path, keep=1).load(*toy(), SCALER)
+
+
+def test_moments_that_lie_otherwise_in_memory_lead_to_the_same_next_step(tmp_path: Path) -> None:
+    model, optimizer = toy()
+    Checkpoints(tmp_path, keep=1).save(model, optimizer, SCALER, TrainState(step=1))
+    content = torch.load(tmp_path / NAME, weights_only=True)
+    for name in ("exp_avg", "exp_avg_sq"):
+        content["optimizer"]["state"][0][name] = content["optimizer"]["state"][0][name].t().contiguous().t()
+    torch.save(content, tmp_path / NAME)
+    resumed, its_optimizer = toy()
+    Checkpoints(tmp_path, keep=1).load(resumed, its_optimizer, SCALER)
+    for one, of in ((model, optimizer), (resumed, its_optimizer)):
+        of.zero_grad()
+        one(torch.tensor([1.0, -2.0, 3.0])).square().sum().backward()
+        of.step()
+    for mine, other in zip(model.parameters(), resumed.parameters(), strict=True):
+        assert torch.equal(mine, other)
 
 
 @pytest.mark.parametrize("content", [[], "text", 3, None, torch.zeros(3), {"model": 1}])

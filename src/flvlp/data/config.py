@@ -55,7 +55,7 @@ class ImageConfig:
 
     def __post_init__(self) -> None:
         check_fields(self, "encoder", "[1, inf)", "resize")
-        check_fields(self, "encoder", f"[1, {self.resize}]", "crop")
+        check_fields(self, "encoder", f"[1, {self.resize}]", "crop", advice="it is cut out of encoder.resize")
 
 
 @dataclass

@@ -23,6 +23,7 @@ CONTENT = ("model", "optimizer", "scaler", "state", "rng", "torch", "threads")
 BAD_CONTENT = (errno.EIO, errno.EINVAL, errno.EOVERFLOW)
 # What a whole file raises whose content is not that of this model.
 OF_ANOTHER_RUN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError)
+MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of AdamW
 NAME = "step_{:08d}.pt"
 PATTERN = re.compile(r"step_(\d{8})\.pt")
 
@@ -188,7 +189,7 @@ class Checkpoints:
         try:
             state = _restore(content, model, optimizer, scaler)
         except OF_ANOTHER_RUN as error:
-            if isinstance(error, torch.OutOfMemoryError):
+            if isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError) or "allocate memory" in str(error):
                 raise
             raise ValueError(
                 f"resume: {path} does not fit this run ({type(error).__name__}: {' '.join(str(error).split())[:300]}); "
@@ -201,7 +202,7 @@ class Checkpoints:
 
 def _restore(content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> TrainState:
     model.load_state_dict(content["model"])
-    optimizer.load_state_dict(content["optimizer"])
+    _restore_optimizer(content["optimizer"], optimizer)
     scaler.load_state_dict(content["scaler"])
     for name, now in (("torch", str(torch.__version__)), ("threads", torch.get_num_threads())):
         if content[name] != now:
@@ -223,3 +224,31 @@ def _restore(content: dict[str, Any], model: nn.Module, optimizer: torch.optim.O
     if not isinstance(state.best, float | int | None):
         raise TypeError(f"best is {state.best!r}, no figure")
     return state
+
+
+def _restore_optimizer(content: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
+    """Loads moments and groups; PyTorch looks at no shape, and a fused step would write outside of a wrong one.
+
+    Raises:
+        ValueError: groups or moments are of other parameters.
+    """
+    settings = _settings(optimizer)
+    optimizer.load_state_dict(content)
+    if _settings(optimizer) != settings:
+        raise ValueError("the groups of the optimiser are set otherwise")
+    for parameter, moments in optimizer.state.items():
+        if set(moments) != MOMENTS:
+            raise ValueError(f"the optimiser keeps {sorted(moments)}, not {sorted(MOMENTS)}")
+        for name, value in moments.items():
+            expected = torch.Size() if name == "step" else parameter.shape
+            if not isinstance(value, torch.Tensor) or value.shape != expected or not value.is_floating_point():
+                raise ValueError(f"the optimiser's {name} is not a tensor of {tuple(expected)}")
+            if name != "step":  # the step reads both in the order of memory
+                moments[name] = torch.empty_like(parameter).copy_(value)
+
+
+def _settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
+    """Returns what each group is set to, but for the learning rate, which every step sets anew."""
+    return [
+        {key: value for key, value in group.items() if key not in ("params", "lr")} for group in optimizer.param_groups
+    ]

@@ -150,7 +150,8 @@ class EncodingConfig:
 
 
 def _check_optimisation(config: EngineConfig | FitConfig, section: str) -> None:
-    check_fields(config, section, "(0, inf)", "lr", "clip")
+    check_fields(config, section, "(0, inf)", "lr")
+    check_fields(config, section, "(0, inf]", "clip")  # infinity clips nothing
     check_fields(config, section, "[0, inf)", "warmup_epochs", "weight_decay")
     check_fields(config, section, "[0, 1]", "warmup_start")
     if len(config.betas) != 2:

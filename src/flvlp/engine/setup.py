@@ -42,7 +42,8 @@ def set_up_training(
 
     Raises:
         FileNotFoundError: a resumed run without a checkpoint.
-        ValueError: gradient caching with a BatchNorm that would count every batch twice.
+        ValueError: gradient caching with a BatchNorm that would count every batch twice; checkpoints that are damaged
+            or of another run.
     """
     if config.gradient_caching:
         refuse_statistics(model)

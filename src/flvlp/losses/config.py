@@ -7,6 +7,7 @@ from flvlp.checks import check_choice, check_fields
 TERMS = ("itc", "mlm", "view_alignment", "prototype")
 NEGATIVES = ("words", "laterals")
 SMALLEST_EPSILON = 0.025  # cosines differ by 2 at most, and exp(-2 / 0.025) is about the smallest float32
+TOO_SMALL = "with less, the plan does not fit into float32 (flvlp.losses.prototype.sinkhorn)"
 
 
 @dataclass
@@ -64,7 +65,7 @@ class PrototypeConfig:
         check_fields(self, "loss.prototype", "[0, inf)", "weight", "start_epoch")
         check_fields(self, "loss.prototype", "(0, inf)", "temperature")
         check_fields(self, "loss.prototype", "[1, inf)", "iterations")
-        check_fields(self, "loss.prototype", f"[{SMALLEST_EPSILON}, inf)", "epsilon")
+        check_fields(self, "loss.prototype", f"[{SMALLEST_EPSILON}, inf)", "epsilon", advice=TOO_SMALL)
 
 
 @dataclass

@@ -168,7 +168,7 @@ class EncoderConfig:
         if self.frontal.backbone in (SHARED, NONE):
             raise ValueError(f"encoder.frontal.backbone: {self.frontal.backbone!r} is for the lateral view only")
         check_fields(self, "encoder", "[1, inf)", "width", "resize")
-        check_fields(self, "encoder", f"[1, {self.resize}]", "crop")
+        check_fields(self, "encoder", f"[1, {self.resize}]", "crop", advice="it is cut out of encoder.resize")
 
 
 @dataclass

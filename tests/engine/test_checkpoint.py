@@ -14,9 +14,9 @@ from flvlp.engine.checkpoint import (
     TrainState,
     list_checkpoints,
     random_state,
-    restore_random_state,
     write_atomically,
 )
+from flvlp.engine.seed import restore_random_state
 
 SCALER = torch.amp.GradScaler("cpu", enabled=False)
 

@@ -13,7 +13,8 @@ import torch
 from torch import nn
 
 from flvlp import distributed
-from flvlp.engine.seed import random_state, restore_random_state
+from flvlp.engine.restoring import OF_ANOTHER_RUN, restore
+from flvlp.engine.seed import random_state
 
 log = logging.getLogger(__name__)
 
@@ -21,9 +22,6 @@ CONTENT = ("model", "optimizer", "scaler", "state", "rng", "torch", "threads")
 # A bad block, and what a broken table of contents leads to. Any other OSError (no rights, too many open files, a file
 # system that does not answer) says nothing of the file.
 BAD_CONTENT = (errno.EIO, errno.EINVAL, errno.EOVERFLOW)
-# What a whole file raises whose content is not that of this model.
-OF_ANOTHER_RUN = (ValueError, TypeError, KeyError, IndexError, AttributeError, OverflowError, RuntimeError)
-MOMENTS = {"step", "exp_avg", "exp_avg_sq"}  # of AdamW
 NAME = "step_{:08d}.pt"
 PATTERN = re.compile(r"step_(\d{8})\.pt")
 
@@ -49,6 +47,19 @@ class TrainState:
     left_out: int = 0
     left_out_in_a_row: int = 0
     best: float | None = None
+
+    @classmethod
+    def read(cls, saved: dict[str, Any]) -> "TrainState":
+        """Returns what `asdict` gave, fields of other versions left out; raises `ValueError` for what is no count."""
+        known = {field.name for field in fields(cls)}
+        state = cls(**{name: value for name, value in saved.items() if name in known})
+        for name in known - {"best"}:
+            value = getattr(state, name)
+            if type(value) is not int or value < 0:
+                raise ValueError(f"{name} is {value!r}, no count")
+        if not isinstance(state.best, float | int | None):
+            raise TypeError(f"best is {state.best!r}, no figure")
+        return state
 
 
 def write_atomically(content: dict[str, Any], path: Path) -> None:
@@ -187,7 +198,8 @@ class Checkpoints:
             self._set_aside(path)
         content = torch.load(path, map_location="cpu", weights_only=True)
         try:
-            state = _restore(content, model, optimizer, scaler)
+            restore(content, model, optimizer, scaler)
+            state = TrainState.read(content["state"])
         except OF_ANOTHER_RUN as error:
             if isinstance(error, torch.OutOfMemoryError | torch.AcceleratorError) or "allocate memory" in str(error):
                 raise
@@ -198,57 +210,3 @@ class Checkpoints:
             ) from error
         log.info("resumed from %s", path)
         return state
-
-
-def _restore(content: dict[str, Any], model: nn.Module, optimizer: torch.optim.Optimizer, scaler: Any) -> TrainState:
-    model.load_state_dict(content["model"])
-    _restore_optimizer(content["optimizer"], optimizer)
-    scaler.load_state_dict(content["scaler"])
-    for name, now in (("torch", str(torch.__version__)), ("threads", torch.get_num_threads())):
-        if content[name] != now:
-            log.warning("resume: %s was %s, is %s: figures may differ in the last bits", name, content[name], now)
-    if len(content["rng"]) == distributed.world_size():
-        restore_random_state(content["rng"][distributed.rank()])
-    else:
-        log.warning(
-            "resume: the run had %d processes, now %d: it goes on from the same weights, not bit for bit",
-            len(content["rng"]),
-            distributed.world_size(),
-        )
-    known = {field.name for field in fields(TrainState)}
-    state = TrainState(**{name: value for name, value in content["state"].items() if name in known})
-    for name in known - {"best"}:
-        value = getattr(state, name)
-        if type(value) is not int or value < 0:
-            raise ValueError(f"{name} is {value!r}, no count")
-    if not isinstance(state.best, float | int | None):
-        raise TypeError(f"best is {state.best!r}, no figure")
-    return state
-
-
-def _restore_optimizer(content: dict[str, Any], optimizer: torch.optim.Optimizer) -> None:
-    """Loads moments and groups; PyTorch looks at no shape, and a fused step would write outside of a wrong one.
-
-    Raises:
-        ValueError: groups or moments are of other parameters.
-    """
-    settings = _settings(optimizer)
-    optimizer.load_state_dict(content)
-    if _settings(optimizer) != settings:
-        raise ValueError("the groups of the optimiser are set otherwise")
-    for parameter, moments in optimizer.state.items():
-        if set(moments) != MOMENTS:
-            raise ValueError(f"the optimiser keeps {sorted(moments)}, not {sorted(MOMENTS)}")
-        for name, value in moments.items():
-            expected = torch.Size() if name == "step" else parameter.shape
-            if not isinstance(value, torch.Tensor) or value.shape != expected or not value.is_floating_point():
-                raise ValueError(f"the optimiser's {name} is not a tensor of {tuple(expected)}")
-            if name != "step":  # the step reads both in the order of memory
-                moments[name] = torch.empty_like(parameter).copy_(value)
-
-
-def _settings(optimizer: torch.optim.Optimizer) -> list[dict[str, Any]]:
-    """Returns what each group is set to, but for the learning rate, which every step sets anew."""
-    return [
-        {key: value for key, value in group.items() if key not in ("params", "lr")} for group in optimizer.param_groups
-    ]

@@ -185,7 +185,7 @@ def test_a_set_with_places_is_grounded_unless_something_else_is_asked_for(
         ({"action": "grounding", "phrase": "x"}, "takes pictures and phrases from the data set"),
         ({"action": "explain"}, "study, grounding"),
         ({"label_fraction": 0.1}, "nothing is trained"),
-        ({"index": -1}, "at least 0"),
+        ({"index": -1}, "index: must lie in"),
     ],
 )
 def test_what_cannot_be_meant_is_refused_at_once(given: dict[str, Any], message: str) -> None:

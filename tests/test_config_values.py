@@ -19,6 +19,9 @@ from omegaconf.errors import OmegaConfBaseException
 from flvlp.checks import SEEDS, check_fields, check_range
 from flvlp.data.config import ImageConfig
 from flvlp.data.readers.config import DATASET_CONFIGS
+from flvlp.data.tokenizer import MIN_TOKENS
+from flvlp.engine.config import EngineConfig
+from flvlp.models.config import TextEncoderConfig
 from support.entry import typed
 from tests.test_configs import CONF
 
@@ -118,8 +121,8 @@ def test_any_value_of_any_key_is_read_or_refused_with_an_error_that_is_documente
 @pytest.mark.parametrize(
     ("interval", "inside", "outside"),
     [
-        ("(0, 1]", [1e-300, 1, None], [0, -0.0, 1.0001, float("nan")]),
-        ("[0, 1)", [0, 0.999, None], [-1e-300, 1]),
+        ("(0, 1]", [1e-300, 1], [0, -0.0, 1.0001, float("nan")]),
+        ("[0, 1)", [0, 0.999], [-1e-300, 1]),
         ("[1, inf)", [1, 10**400, 1e308], [0, float("inf"), float("nan")]),
         (SEEDS, [0, 2**32 - 1], [-1, 2**32]),
     ],
@@ -130,6 +133,26 @@ def test_an_interval_is_read_as_in_mathematics(interval: str, inside: list[Any],
     for value in outside:
         with pytest.raises(ValueError, match=r"^a\.b: must lie in [\[(].*[\])], got "):
             check_range("a.b", value, interval)
+
+
+@pytest.mark.parametrize("name", [[], ["phantom"], {}, 3, None])
+def test_a_name_of_a_data_set_that_is_no_word_is_refused_with_the_names(name: Any) -> None:
+    config = composed("pretrain").copy()
+    OmegaConf.update(config, "dataset.name", name, merge=False)
+    with pytest.raises(ValueError, match=r"^dataset\.name: unknown data set .*choose one of: phantom, pairs"):
+        typed(importlib.import_module("pretrain").Args, config)
+
+
+def test_a_key_that_may_be_null_says_so() -> None:
+    EngineConfig(max_steps=None)
+    with pytest.raises(ValueError, match=r"^engine\.max_steps: must lie in \[1, inf\), got 0; or give null$"):
+        EngineConfig(max_steps=0)
+
+
+def test_the_least_number_of_pieces_is_that_of_the_tokenizer() -> None:
+    TextEncoderConfig(max_tokens=MIN_TOKENS)
+    with pytest.raises(ValueError, match=r"^encoder\.text\.max_tokens: "):
+        TextEncoderConfig(max_tokens=MIN_TOKENS - 1)
 
 
 def test_fields_without_a_section_are_named_alone() -> None:

@@ -9,17 +9,15 @@ def check_choice(key: str, value: str, choices: tuple[str, ...]) -> None:
         raise ValueError(f"{key}: unknown choice {value!r}; choose one of: {', '.join(choices)}")
 
 
-def check_range(key: str, value: float | None, interval: str, advice: str = "") -> None:
+def check_range(key: str, value: float, interval: str, advice: str = "") -> None:
     """Raises `ValueError` naming the key when a number lies outside of an interval; NaN lies outside of all.
 
     Args:
         key: as on the command line.
-        value: None (no limit given) passes.
+        value: what was given.
         interval: as in mathematics, `(0, 1]`; an open end at `inf` keeps infinity out.
         advice: why, or what to do, for the end of the message.
     """
-    if value is None:
-        return
     low, high = (float(bound) for bound in interval[1:-1].split(","))
     is_above = value >= low if interval[0] == "[" else value > low
     is_below = value <= high if interval[-1] == "]" else value < high
@@ -28,12 +26,12 @@ def check_range(key: str, value: float | None, interval: str, advice: str = "") 
 
 
 def check_fields(config: object, section: str, interval: str, *names: str, advice: str = "") -> None:
-    """Applies `check_range` to fields of a dataclass, whose keys are `<section>.<name>` (`<name>` without section)."""
+    """Applies `check_range` to fields of a dataclass, whose keys are `<section>.<name>` (`<name>` without section).
+
+    A field whose default is None may be None.
+    """
     for name in names:
-        is_optional = getattr(type(config), name, 0) is None
-        check_range(
-            f"{section}.{name}" if section else name,
-            getattr(config, name),
-            interval,
-            advice or ("null sets no limit" if is_optional else ""),
-        )
+        value, is_optional = getattr(config, name), getattr(type(config), name, 0) is None
+        if value is not None or not is_optional:
+            key = f"{section}.{name}" if section else name
+            check_range(key, value, interval, advice or ("or give null" if is_optional else ""))

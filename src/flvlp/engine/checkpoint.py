@@ -50,7 +50,12 @@ class TrainState:
 
     @classmethod
     def read(cls, saved: dict[str, Any]) -> "TrainState":
-        """Returns what `asdict` gave, fields of other versions left out; raises `ValueError` for what is no count."""
+        """Returns what `asdict` gave, fields of other versions left out.
+
+        Raises:
+            ValueError: a count that is none.
+            TypeError: another field that is not what a run writes.
+        """
         known = {field.name for field in fields(cls)}
         state = cls(**{name: value for name, value in saved.items() if name in known})
         for name in known - {"best"}:

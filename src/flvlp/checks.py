@@ -28,10 +28,10 @@ def check_range(key: str, value: float, interval: str, advice: str = "") -> None
 def check_fields(config: object, section: str, interval: str, *names: str, advice: str = "") -> None:
     """Applies `check_range` to fields of a dataclass, whose keys are `<section>.<name>` (`<name>` without section).
 
-    A field whose default is None may be None.
+    None, where the type of the field allows it, is not looked at.
     """
     for name in names:
         value, is_optional = getattr(config, name), getattr(type(config), name, 0) is None
-        if value is not None or not is_optional:
+        if value is not None:
             key = f"{section}.{name}" if section else name
             check_range(key, value, interval, advice or ("or give null" if is_optional else ""))

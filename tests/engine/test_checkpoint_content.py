@@ -122,6 +122,17 @@ def test_moments_that_lie_otherwise_in_memory_lead_to_the_same_next_step(tmp_pat
         assert torch.equal(mine, other)
 
 
+@pytest.mark.parametrize(
+    ("name", "value"), [("step", -1), ("step", 1.5), ("epoch", True), ("studies", None), ("best", "x"), ("best", [0.5])]
+)
+def test_a_state_that_no_run_writes_is_refused_by_the_name_of_its_field(tmp_path: Path, name: str, value: Any) -> None:
+    content = whole()
+    content["state"][name] = value
+    torch.save(content, tmp_path / NAME)
+    with pytest.raises(ValueError, match=rf"does not fit this run .*: {name} is "):
+        Checkpoints(tmp_path, keep=1).load(*toy(), SCALER)
+
+
 @pytest.mark.parametrize("content", [[], "text", 3, None, torch.zeros(3), {"model": 1}])
 def test_what_is_no_checkpoint_at_all_is_damaged(tmp_path: Path, content: Any) -> None:
     torch.save(content, tmp_path / NAME)

@@ -94,6 +94,7 @@ def _store_of_rank_0(agents: dist.Store, size: int, timeout: timedelta) -> dist.
 def stop() -> None:
     """Leaves the process group, and sets back the kernel of attention (`flvlp.engine.optim.choose_attention`)."""
     torch.backends.cuda.enable_flash_sdp(True)
+    torch.backends.cuda.allow_fp16_bf16_reduction_math_sdp(False)
     if dist.is_initialized():
         dist.destroy_process_group()
 

@@ -1,11 +1,14 @@
 """AdamW over named groups and the schedule of docs/paper.md section 6."""
 
 import math
+from collections.abc import Iterator
 
 import pytest
 import torch
 from torch import nn
+from torch.nn import functional
 
+from flvlp import distributed
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.optim import build_optimizer, build_schedule, choose_attention
 from flvlp.types import ParamGroup
@@ -103,11 +106,55 @@ def test_the_fused_optimiser_takes_the_steps_of_adamw_written_out() -> None:
             assert difference < 1e-5, f"step {step}: {p}, written out {value}, largest difference {difference}"
 
 
+@pytest.fixture
+def _attention_as_it_was() -> Iterator[None]:
+    """The switches of attention are the process's; other tests in it want their own."""
+    cuda = torch.backends.cuda
+    before = cuda.flash_sdp_enabled(), cuda.fp16_bf16_reduction_math_sdp_allowed()
+    yield
+    cuda.enable_flash_sdp(before[0])
+    cuda.allow_fp16_bf16_reduction_math_sdp(before[1])
+
+
+@pytest.mark.usefixtures("_attention_as_it_was")
 @pytest.mark.parametrize(("dtype", "is_fused"), [(None, True), (torch.bfloat16, False)])
 def test_attention_on_a_cpu_takes_the_kernel_that_is_faster_there(dtype: torch.dtype | None, is_fused: bool) -> None:
-    before = torch.backends.cuda.flash_sdp_enabled()
-    try:
-        choose_attention(dtype, torch.device("cpu"))
-        assert torch.backends.cuda.flash_sdp_enabled() == is_fused
-    finally:
-        torch.backends.cuda.enable_flash_sdp(before)
+    choose_attention(dtype, torch.device("cpu"))
+    assert torch.backends.cuda.flash_sdp_enabled() == is_fused
+    distributed.stop()
+    assert torch.backends.cuda.flash_sdp_enabled(), "the next run of this process starts with another kernel"
+
+
+@pytest.mark.usefixtures("_attention_as_it_was")
+def test_attention_in_bfloat16_keeps_nothing_in_float32() -> None:
+    def kept_dtypes() -> set[torch.dtype]:
+        query = torch.randn(2, 4, 7, 8, dtype=torch.bfloat16, requires_grad=True)
+        is_memory = torch.arange(7) < torch.tensor([[7], [5]])
+        found: set[torch.dtype] = set()
+
+        def keep(tensor: torch.Tensor) -> torch.Tensor:
+            found.add(tensor.dtype)
+            return tensor
+
+        with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+            functional.scaled_dot_product_attention(query, query, query, attn_mask=is_memory[:, None, None, :])
+        return found - {torch.bool}
+
+    choose_attention(torch.bfloat16, torch.device("cpu"))
+    assert kept_dtypes() == {torch.bfloat16}
+    distributed.stop()
+    assert not torch.backends.cuda.fp16_bf16_reduction_math_sdp_allowed(), "stop leaves the switch where it was put"
+
+
+@pytest.mark.usefixtures("_attention_as_it_was")
+def test_attention_in_bfloat16_is_that_of_float32_within_rounding() -> None:
+    generator = torch.Generator().manual_seed(0)
+    query, key, value = (torch.randn(2, 4, 50, 16, generator=generator) for _ in range(3))
+    is_memory = (torch.arange(50) < torch.tensor([[50], [31]]))[:, None, None, :]
+    exact = functional.scaled_dot_product_attention(query, key, value, attn_mask=is_memory)
+    choose_attention(torch.bfloat16, torch.device("cpu"))
+    rounded = functional.scaled_dot_product_attention(
+        query.bfloat16(), key.bfloat16(), value.bfloat16(), attn_mask=is_memory
+    )
+    error = float((rounded.float() - exact).norm() / exact.norm())
+    assert 0 < error < 2**-6, f"relative error {error:.2g} of attention in bfloat16, whose own step is 2^-8"

@@ -13,6 +13,7 @@ from support.benchmarking.steps import Workload, make_batch, make_model
 
 ENTRIES = Path(__file__).parents[2]
 BATCHES = 8, 64
+_BLOCK = 512  # queries of the bare products at a time; the fastest of 32, 64, ... 1024 (docs/log.md)
 QUICK = "<= 3"  # seconds until an entry point answers
 
 
@@ -114,13 +115,11 @@ def _features(pool: int, width: int) -> tuple[Any, Any]:
 
 def bare_products(pool: int, width: int) -> Callable[[], None]:
     """Makes the similarities of all pairs, a block of queries at a time, and nothing else."""
-    from flvlp.metrics.retrieval import CHUNK
-
     images, reports = _features(pool, width)
 
     def run() -> None:
-        for start in range(0, pool, CHUNK):
-            images[start : start + CHUNK] @ reports.T
+        for start in range(0, pool, _BLOCK):
+            images[start : start + _BLOCK] @ reports.T
 
     return run
 

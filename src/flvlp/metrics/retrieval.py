@@ -8,7 +8,7 @@ from torch import Tensor
 from torch.nn import functional
 
 RECALL_AT = (1, 5, 10)
-CHUNK = 1024  # queries whose similarities are in memory at once
+CHUNK = 256  # queries whose similarities are in memory at once; more of them leave the cache before they are counted
 
 
 def recall_at(queries: Tensor, gallery: Tensor, k: int) -> Tensor:

@@ -12,14 +12,20 @@ import torch
 
 
 def seed_everything(seed: int, deterministic: bool) -> None:
-    """Seeds every global generator; `deterministic` also asks for bitwise equal kernels, which are slower on CUDA."""
+    """Seeds every global generator, and switches bitwise equal kernels, which are slower on CUDA, on or off.
+
+    Args:
+        seed: of Python's, NumPy's and PyTorch's generators.
+        deterministic: True for kernels that give the same bits every time; an operation without one then raises
+            `RuntimeError`. False takes back what an earlier job of this process asked for.
+    """
     random.seed(seed)
     np.random.seed(seed)
     torch.manual_seed(seed)
     torch.backends.cudnn.benchmark = not deterministic
-    if deterministic:
-        os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
-        torch.use_deterministic_algorithms(True)
+    torch.use_deterministic_algorithms(deterministic)
+    # Always: PyTorch looks at it once in a process, and a later job of a sweep may be the first deterministic one.
+    os.environ.setdefault("CUBLAS_WORKSPACE_CONFIG", ":4096:8")
 
 
 def random_state() -> dict[str, Any]:

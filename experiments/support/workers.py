@@ -42,7 +42,7 @@ def start_by_rank(job: Job, args: Any, folder: Path, config_yaml: str) -> dict[i
         claim_devices(args.launch.nproc_per_node, job_number(hydra))
     if args.launch.name == LOCAL:
         rank = int(os.environ.get("RANK", "0"))
-        return {rank: job(args, folder, config_yaml)}
+        return {rank: run_explained(job, args, folder, config_yaml)}
     if "RANK" in os.environ:
         raise ValueError(
             f"launch: {args.launch.name} starts the workers itself, and this process is one of torchrun's; start it "
@@ -59,8 +59,15 @@ def work(entry: str, config_yaml: str, folder: Path, started: dict[str, Any]) ->
     module = importlib.import_module(entry)
     cfg = OmegaConf.create(config_yaml)
     assert isinstance(cfg, DictConfig)
-    figure: float = getattr(module, entry)(typed(module.Args, cfg), folder, config_yaml)
-    return figure
+    return run_explained(getattr(module, entry), typed(module.Args, cfg), folder, config_yaml)
+
+
+def run_explained(job: Job, args: Any, folder: Path, config_yaml: str) -> float:
+    """Runs a job in this process; where another rank does not answer, its error says what to do."""
+    from flvlp.rendezvous import explained_timeouts
+
+    with explained_timeouts():
+        return job(args, folder, config_yaml)
 
 
 def is_side_by_side(hydra: DictConfig | None) -> bool:

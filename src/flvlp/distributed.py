@@ -2,7 +2,6 @@
 
 import inspect
 import os
-import time
 from collections.abc import Iterable
 from datetime import timedelta
 from typing import Any
@@ -13,8 +12,7 @@ from torch import Tensor, nn
 from torch.autograd.function import FunctionCtx
 from torch.nn.parallel import DistributedDataParallel
 
-STORE = "flvlp/store"  # where the agents' store keeps the port of the ranks' own
-SHORT = timedelta(seconds=5)  # to find out that nobody listens at an address
+from flvlp.rendezvous import join_group
 
 
 def rank() -> int:
@@ -44,6 +42,9 @@ def start(timeout_minutes: float = 30.0) -> torch.device:
 
     Args:
         timeout_minutes: how long a rank waits for the others, here and in every exchange, before it ends with an error.
+
+    Raises:
+        TimeoutError: another rank did not join in time.
     """
     local_rank = int(os.environ.get("LOCAL_RANK", "0"))
     has_cuda = torch.cuda.is_available()
@@ -51,44 +52,8 @@ def start(timeout_minutes: float = 30.0) -> torch.device:
         torch.cuda.set_device(local_rank)
     if "WORLD_SIZE" in os.environ and not dist.is_initialized():
         # gloo too: for flags that must not wait for nccl
-        _join_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo", timedelta(minutes=timeout_minutes))
+        join_group("cpu:gloo,cuda:nccl" if has_cuda else "gloo", timedelta(minutes=timeout_minutes))
     return torch.device("cuda", local_rank) if has_cuda else torch.device("cpu")
-
-
-def _join_group(backend: str, timeout: timedelta) -> None:
-    """Joins the ranks of this attempt, which meet in a store that its rank 0 opens.
-
-    torchrun's own store outlives a restart and holds addresses of dead ranks, and its agents on several hosts do not
-    count restarts alike. An old address of the new store leads nowhere, so that whoever read it asks again.
-
-    Raises:
-        TimeoutError: rank 0 opened no store in time.
-    """
-    agents, number, size = next(dist.rendezvous("env://", timeout=timeout))
-    if number == 0:
-        store = dist.TCPStore(
-            os.environ["MASTER_ADDR"], 0, size, is_master=True, wait_for_workers=False, timeout=timeout
-        )
-        agents.set(STORE, f"{store.port}")
-    else:
-        store = _store_of_rank_0(agents, size, timeout)
-    dist.init_process_group(backend, store=store, rank=number, world_size=size, timeout=timeout)
-
-
-def _store_of_rank_0(agents: dist.Store, size: int, timeout: timedelta) -> dist.TCPStore:
-    """Returns a connection to the store of this attempt's rank 0."""
-    deadline = time.monotonic() + timeout.total_seconds()
-    host = os.environ["MASTER_ADDR"]
-    while time.monotonic() < deadline:
-        port = int(agents.get(STORE).decode())
-        try:
-            store = dist.TCPStore(host, port, size, is_master=False, timeout=SHORT)
-        except RuntimeError:  # that of an earlier attempt
-            time.sleep(0.5)
-            continue
-        store.set_timeout(timeout)
-        return store
-    raise TimeoutError(f"distributed: rank 0 on {host} opened no store within {timeout}; see why it did not start")
 
 
 def stop() -> None:

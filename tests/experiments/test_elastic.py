@@ -2,7 +2,6 @@
 
 import os
 import signal
-import subprocess
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -10,30 +9,15 @@ from pathlib import Path
 import pytest
 
 from support.elastic import forget_restarts, restarted_run, same_run
-from tests.conftest import TWO_PROCESSES, Run, environment
+from tests.conftest import TWO_PROCESSES, Run
 from tests.experiments.test_resume import differences, last_checkpoint
+from tests.processes import ranks_of, watch
 
 RESTARTING = (*TWO_PROCESSES[:-2], "--max-restarts", "1", *TWO_PROCESSES[-2:])
 OVERRIDES = ("engine.checkpoint_every=1", "engine.keep_checkpoints=50", "engine.batch_size=4", "engine.log_every=1")
 
 
-def kill_a_rank(command: list[str], cwd: Path, step: int) -> tuple[int, str]:
-    """Starts a run, kills one of its two ranks once it has told of a step; returns exit status and what was said."""
-    with subprocess.Popen(
-        command, env=environment(), cwd=cwd, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        assert process.stderr is not None
-        said = ""
-        for line in process.stderr:
-            said += line
-            if f"step {step}/" in line:
-                children = Path(f"/proc/{process.pid}/task/{process.pid}/children").read_text().split()
-                ranks = [one for one in children if "pretrain.py" in Path(f"/proc/{one}/cmdline").read_text()]
-                os.kill(int(ranks[-1]), signal.SIGKILL)
-                break
-        said += process.stderr.read()
-        process.wait(timeout=250)
-    return process.returncode, said
+SECONDS = 200  # that a run of these may take; one that hangs is killed then
 
 
 def test_a_killed_rank_restarts_all_and_training_goes_on_bit_for_bit(
@@ -42,10 +26,9 @@ def test_a_killed_rank_restarts_all_and_training_goes_on_bit_for_bit(
     whole = tmp_path / "whole"
     done = run(f"hydra.run.dir={whole}", *OVERRIDES, cwd=tmp_path, launcher=TWO_PROCESSES)
     assert done.returncode == 0, done.stderr[-3000:]
-    started = time.monotonic()
-    status, said = kill_a_rank(command(*OVERRIDES, launcher=RESTARTING), tmp_path, 2)
-    assert status == 0, said[-3000:]
-    assert time.monotonic() - started < 200, "the other rank waited for the dead one"
+    kill = {"step 2/": lambda agent: os.kill(ranks_of(agent)[-1], signal.SIGKILL)}
+    status, said = watch(command(*OVERRIDES, launcher=RESTARTING), tmp_path, kill, SECONDS)
+    assert status == 0, f"exit status {status}; -9: the other rank waited for the dead one\n{said[-3000:]}"
     runs = [path for path in (tmp_path / "runs" / "pretrain").iterdir() if path.is_dir() and not path.is_symlink()]
     assert len(runs) == 1, f"{runs}: one run, one folder"
     folder = runs[0]
@@ -53,6 +36,32 @@ def test_a_killed_rank_restarts_all_and_training_goes_on_bit_for_bit(
     different = differences(last_checkpoint(whole), last_checkpoint(folder))
     assert not different, f"{len(different)} entries differ, such as {different[:5]}"
     assert not list((tmp_path / "runs" / "pretrain").glob(".torchrun-*"))
+
+
+@pytest.mark.parametrize("hung", [1, pytest.param(0, marks=pytest.mark.slow)])
+def test_the_other_rank_of_one_that_hangs_leaves_in_time_and_says_what_to_do(
+    command: Callable[..., list[str]], tmp_path: Path, hung: int
+) -> None:
+    ranks: list[int] = []
+    times: list[float] = []
+
+    def stop(agent: int) -> None:
+        ranks.extend(ranks_of(agent))
+        os.kill(ranks[hung], signal.SIGSTOP)
+        times.append(time.monotonic())
+
+    def go_on(agent: int) -> None:
+        times.append(time.monotonic())
+        os.kill(ranks[hung], signal.SIGKILL)  # torchrun would wait for it
+
+    told = f"TimeoutError: distributed: rank {1 - hung} got no answer from another rank in time"
+    line = command("engine.timeout_minutes=0.2", *OVERRIDES, "engine.epochs=50", launcher=TWO_PROCESSES)
+    status, said = watch(line, tmp_path, {"step 2/": stop, told: go_on}, SECONDS)
+    assert status == 1, f"exit status {status}\n{said[-3000:]}"
+    waited = times[1] - times[0]
+    assert 5 < waited < 60, f"it left after {waited:.0f} s, and engine.timeout_minutes=0.2 is 12 s"
+    (error,) = (line for line in said.splitlines() if told in line)
+    assert "Timed out waiting 12000ms" in error and "engine.timeout_minutes" in error, error
 
 
 @pytest.fixture

@@ -5,13 +5,17 @@ import logging
 import os
 import subprocess
 import sys
+from dataclasses import dataclass
 from importlib import metadata
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
+from hydra.core.hydra_config import HydraConfig
 
 from support import devices, entry
 from support.locks import take_lock
+from support.workers import work
 from tests.conftest import PRETRAIN, ROOT, environment
 from tests.experiments.sweeping import JOB, start_sweep
 
@@ -35,6 +39,23 @@ def test_each_job_of_a_sweep_starts_workers_of_its_own_and_a_broken_worker_is_to
     told = (tmp_path / "sweep" / "1" / "failed.txt").read_text()
     assert "failed (exit status 1)" in told and "in load_encoders" in told, told
     assert told.strip().endswith("no config.json in /nowhere; give the `encoders` folder of a run")
+
+
+@dataclass
+class NoArgs:
+    """Arguments of an entry point that has none."""
+
+
+def test_a_worker_that_another_one_left_waiting_says_what_to_do(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    def waiting(args: NoArgs, folder: Path, config_yaml: str) -> float:
+        raise RuntimeError("[third_party/gloo/gloo/transport] Timed out waiting 1800000ms for recv operation")
+
+    monkeypatch.setitem(sys.modules, "waiting", SimpleNamespace(Args=NoArgs, waiting=waiting))
+    monkeypatch.setattr(HydraConfig.instance(), "cfg", None)
+    with pytest.raises(TimeoutError, match=r"set more where one is only slow"):
+        work("waiting", "{}", tmp_path, {"mode": "RUN", "overrides": {"task": []}})
 
 
 @pytest.mark.slow

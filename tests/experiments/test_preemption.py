@@ -3,8 +3,6 @@
 import os
 import re
 import signal
-import subprocess
-import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -12,30 +10,16 @@ from pathlib import Path
 import pytest
 
 from flvlp.engine.stopping import PREEMPTED
-from tests.conftest import ONE_PROCESS, TWO_PROCESSES, Run, environment
+from tests.conftest import ONE_PROCESS, TWO_PROCESSES, Run
 from tests.experiments.test_resume import differences, last_checkpoint
+from tests.processes import ranks_of, watch
 
 OVERRIDES = ("engine.checkpoint_every=0", "encoder.text.dropout=0.1", "engine.log_every=1", "engine.num_workers=1")
 
 
 def stop_after(command: list[str], folder: Path, step: int, hit: Callable[[int], None]) -> tuple[int, str]:
     """Starts a run, hits it (its process id) once it has told of a step; returns its exit status and what it said."""
-    with subprocess.Popen(
-        command, env=environment(), cwd=folder.parent, stderr=subprocess.PIPE, text=True, start_new_session=True
-    ) as process:
-        assert process.stderr is not None
-        said = ""
-        too_long = threading.Timer(250, os.killpg, (process.pid, signal.SIGKILL))  # a process that never ends
-        too_long.start()
-        for line in process.stderr:
-            said += line
-            if f"step {step}/" in line:
-                hit(process.pid)
-                break
-        said += process.stderr.read()
-        process.wait()
-        too_long.cancel()
-    return process.returncode, said
+    return watch(command, folder.parent, {f"step {step}/": hit}, 250)
 
 
 def terminate(pid: int) -> None:
@@ -52,9 +36,7 @@ def children_of(pid: int) -> list[int]:
     """Returns what a process started that runs pretrain.py: ranks of torchrun, data workers of a rank."""
     deadline = time.monotonic() + 10
     while time.monotonic() < deadline:
-        children = Path(f"/proc/{pid}/task/{pid}/children").read_text().split()
-        workers = [int(child) for child in children if "pretrain.py" in Path(f"/proc/{child}/cmdline").read_text()]
-        if workers:
+        if workers := ranks_of(pid):
             return workers
     raise AssertionError(f"process {pid} has no workers")
 

@@ -1,6 +1,5 @@
 """Reads COVIDx as published: a list without header and a folder of pictures for each part."""
 
-import gzip
 import logging
 import zlib
 from collections.abc import Sequence
@@ -9,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flvlp.data.readers.bounded import read_bounded
 from flvlp.data.readers.config import CovidxConfig
 from flvlp.data.readers.files import FileSource, open_root, split_of
 from flvlp.data.readers.layout import Expected
@@ -170,15 +170,15 @@ def read_entries(path: Path, part: str, hides: bool = False) -> list[_Entry]:
 
     Raises:
         FileNotFoundError: no such file.
-        ValueError: if it is no text in UTF-8, or a line is not `patient file label source`.
+        ValueError: if it is no text in UTF-8, holds more than `open_bounded` gives, or a line is not `patient file
+            label source`.
     """
     if not path.is_file():
         raise FileNotFoundError(
             f"{path}: no such list; dataset.train_list and dataset.test_list name files below dataset.root; set them"
         )
     try:
-        content = gzip.decompress(path.read_bytes()) if path.suffix == ".gz" else path.read_bytes()
-        lines = content.decode("utf-8-sig").splitlines()
+        lines = read_bounded(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason}, byte {error.start}); save the list as UTF-8") from error
     except (OSError, EOFError, zlib.error) as error:

@@ -1,6 +1,5 @@
 """Texts of the Indiana collection in their three forms: a table, Open-i's XML files, R2Gen's annotation.json."""
 
-import json
 import tarfile
 import zlib
 from collections.abc import Iterator
@@ -8,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
+from flvlp.data.readers.bounded import open_bounded, read_json
 from flvlp.data.readers.tables import Table, listed, read_table, shown
 from flvlp.data.reports import Sections, compose_report
 
@@ -72,7 +72,8 @@ def xml_texts(path: Path, policy: str, hides: bool = False) -> list[Text]:
     """Reads Open-i's report files from a folder or from the archive as it is downloaded; nothing is unpacked to disk.
 
     Raises:
-        ValueError: a file that is too large, no XML, or without a uid; a uid twice; no report at all.
+        ValueError: a file that is too large, no XML, or without a uid; a uid twice; no report at all; an archive that
+            is damaged or holds more than `open_bounded` gives.
     """
     texts = {}
     for name, content in _xml_files(path):
@@ -110,15 +111,15 @@ def _xml_files(path: Path) -> Iterator[tuple[str, bytes]]:
                 yield file.name, opened.read(_LARGEST_FILE + 1)
         return
     try:
-        with tarfile.open(path) as archive:
+        # As a stream: a header of tar may also ask for more than there should be.
+        with open_bounded(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
             for member in archive:
                 if member.isfile() and member.name.endswith(".xml"):
                     opened_member = archive.extractfile(member)
                     assert opened_member is not None
                     yield member.name, opened_member.read(_LARGEST_FILE + 1)
             # gzip compares its checksum at the end of the file, which lies behind the end mark of tar.
-            assert archive.fileobj is not None
-            while archive.fileobj.read(_LARGEST_FILE):
+            while unpacked.read(_LARGEST_FILE):
                 pass
     except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
         raise ValueError(f"{path}: cannot be read as an archive ({error}); download it again") from error
@@ -136,7 +137,7 @@ def r2gen_texts(path: Path, policy: str, hides: bool) -> list[Text]:
         ValueError: another structure, or an id twice.
     """
     try:
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json(path)
         entries = [(part.strip(), entry) for part, values in content.items() for entry in values]
         texts = [
             Text(

@@ -8,6 +8,7 @@ from pathlib import Path
 from typing import Protocol
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
+from flvlp.data.readers.bounded import largest_content, too_large
 from flvlp.data.readers.config import MimicCxrConfig
 from flvlp.data.readers.tables import shown
 
@@ -45,10 +46,16 @@ class TextTree:
 
 
 class ReportsZip:
-    """Reports inside a zip file, whatever folder they lie in there; members are read one by one, none is unpacked."""
+    """Reports inside a zip file, whatever folder they lie in there; members are read one by one, none is unpacked.
 
-    def __init__(self, file: ZipFile) -> None:
-        self.file = file
+    Attributes:
+        path: of the file.
+        limit: bytes of all reports together.
+    """
+
+    def __init__(self, file: ZipFile, path: Path) -> None:
+        self.file, self.path = file, path
+        self.limit = self._left = largest_content(path.stat().st_size)
         self.members: dict[str, ZipInfo] = {_tail(member.filename): member for member in file.infolist()}
 
     def read(self, name: str) -> bytes | None:
@@ -58,7 +65,11 @@ class ReportsZip:
             return None
         # The size in the zip file's own directory may be a lie; the stream is cut instead.
         with self.file.open(member) as opened:
-            return opened.read(LONGEST_REPORT + 1)
+            data = opened.read(LONGEST_REPORT + 1)
+        self._left -= len(data)
+        if self._left < 0:
+            raise too_large(self.path, self.limit)
+        return data
 
 
 def _tail(name: str) -> str:
@@ -89,8 +100,8 @@ class Reports:
             name: of the report.
 
         Raises:
-            ValueError: a report that cannot be read or is longer than `LONGEST_REPORT`; where ids are hidden it names
-                the row and a salted hash.
+            ValueError: a report that cannot be read or is longer than `LONGEST_REPORT`, or a zip file that holds more
+                than `largest_content` allows; where ids are hidden it names the row and a salted hash.
         """
         data = None
         for place in self.places:
@@ -150,7 +161,7 @@ def open_reports(config: MimicCxrConfig, root: Path, base: Path, hides_ids: bool
     places = (place for path in looked_in for place in (path / "files", path))
     trees = [TextTree(place) for place in places if any(place.glob("p1?"))]
     with ExitStack() as stack:
-        zips = [ReportsZip(stack.enter_context(_open_zip(path))) for path in looked_in if path.is_file()]
+        zips = [ReportsZip(stack.enter_context(_open_zip(path)), path) for path in looked_in if path.is_file()]
         yield Reports([*zips, *trees], looked_in, hides_ids)
 
 

@@ -1,5 +1,7 @@
 """Tables with line numbers, and what messages may show of them."""
 
+import csv
+import io
 import secrets
 import warnings
 import zlib
@@ -7,16 +9,17 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from hashlib import blake2b
-from itertools import compress
+from itertools import compress, islice
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import pandas as pd
-from pandas.errors import EmptyDataError, ParserError, ParserWarning
+from pandas.errors import ParserError, ParserWarning
 
 from flvlp.data.readers.base_config import DatasetConfig
+from flvlp.data.readers.bounded import LARGEST, open_bounded
 
+MOST_COLUMNS = 10_000  # pandas takes a minute and gigabytes for millions of them, which pack to a few kilobytes
 _OFFENDERS_SHOWN = 5
 _LONGEST_SHOWN = 200
 # Drawn anew in every run: an id has too few possible values to hide behind a hash whose salt is known.
@@ -93,18 +96,18 @@ def read_table(
 
     Raises:
         FileNotFoundError: if the file is missing.
-        ValueError: if it is no UTF-8 CSV file with one header line, a row has more fields than the header, or a column
-            is missing.
+        ValueError: if it is no UTF-8 CSV file with one header line, holds more than `open_bounded` gives, has more than
+            `MOST_COLUMNS`, a row has more fields than the header, or a column is missing.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such CSV file; {key} must name an existing one; set {key}")
     with _as_value_errors(path, hides):
-        # On its own: pandas renames the second of two equal names, and of a table with another separator, rows may have
-        # more commas than the header.
-        names = [str(name).strip() for name in _read_csv(path, header=None, nrows=1).iloc[0]]
+        names = _header(path)
     _check_columns(path, key, columns, names, hides)
-    with _as_value_errors(path, hides):
-        frame = _read_csv(path, header=0).fillna("")
+    with _as_value_errors(path, hides), open_bounded(path) as file:
+        frame = pd.read_csv(
+            file, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False, skip_blank_lines=False
+        ).fillna("")
     columns = {**columns, **{name: name for name in optional if name in names}}
     # Plain lists: the text functions of pandas take seconds for 400,000 rows.
     values = [frame.iloc[:, position].tolist() for position in range(len(names))]
@@ -129,8 +132,6 @@ def _as_value_errors(path: Path, hides: bool) -> Iterator[None]:
         with warnings.catch_warnings():
             warnings.simplefilter("error", ParserWarning)
             yield
-    except EmptyDataError as error:
-        raise ValueError(f"{path}: no header; line 1 must name the columns; add it") from error
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason}, byte {error.start}); save the file as UTF-8") from (
             None if hides else error
@@ -140,7 +141,7 @@ def _as_value_errors(path: Path, hides: bool) -> Iterator[None]:
         raise ValueError(f"{path}: cannot be read ({reason}); a .gz must be a whole gzip file; copy it again") from (
             None if hides else error
         )
-    except (ParserError, ParserWarning) as error:
+    except (ParserError, ParserWarning, csv.Error) as error:
         raise ValueError(
             f"{path}: not a well-formed CSV file ({str(error).strip()}); every row has the fields of the header; "
             "quote values that hold commas or line breaks"
@@ -161,10 +162,24 @@ def _check_columns(path: Path, key: str, columns: Mapping[str, str], names: Sequ
             raise ValueError(f"{path}: column {name!r} is there twice; a name stands for one column; rename the other")
 
 
-def _read_csv(path: Path, **knobs: Any) -> pd.DataFrame:
-    return pd.read_csv(
-        path, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False, skip_blank_lines=False, **knobs
-    )
+def _header(path: Path) -> list[str]:
+    """Returns the names of the columns, stripped.
+
+    Not by pandas: it renames the second of two equal names, and makes the columns of the first two rows, however many
+    they have.
+    """
+    longest = csv.field_size_limit(LARGEST)
+    try:
+        with open_bounded(path) as file:
+            records = list(islice(csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline="")), 2))
+    finally:
+        csv.field_size_limit(longest)
+    if not records:
+        raise ValueError(f"{path}: no header; line 1 must name the columns; add it")
+    widest = max(map(len, records))
+    if widest > MOST_COLUMNS:
+        raise ValueError(f"{path}: {widest} columns; a table has at most {MOST_COLUMNS}; take the published file")
+    return [name.strip() for name in records[0]]
 
 
 def _separator_hint(names: Sequence[str], wanted: Sequence[str]) -> str:

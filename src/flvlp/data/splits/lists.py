@@ -4,6 +4,8 @@ import logging
 from collections.abc import Sequence
 from pathlib import Path, PurePosixPath
 
+from flvlp.data.readers.bounded import read_bounded
+
 log = logging.getLogger(__name__)
 
 PART_FILES = {
@@ -43,7 +45,7 @@ def read_list(path: Path, folders: int = 0) -> list[str]:
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such list; it must name one picture a line; set dataset.split_lists")
     try:
-        lines = path.read_text(encoding="utf-8-sig").splitlines()
+        lines = read_bounded(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason}, byte {error.start}); save the list as UTF-8") from error
     names = [_first_field(line) for line in lines if line.strip()]

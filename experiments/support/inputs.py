@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from flvlp.data.config import ImageConfig
 from flvlp.data.readers.base_config import DatasetConfig, FilesConfig
+from flvlp.data.readers.bounded import read_json
 from flvlp.models.config import TextEncoderConfig
 
 if TYPE_CHECKING:
@@ -82,7 +83,7 @@ def check_same_data(folder: Path, source: "StudySource") -> None:
     """
     path, here = folder / DATA, fingerprint(source)
     try:
-        held = json.loads(path.read_text()) if path.exists() else here
+        held = read_json(path) if path.exists() else here
     except ValueError as error:
         raise ValueError(f"resume: {path} is damaged ({error}); delete it to go on without this check") from error
     if held != here:

@@ -102,6 +102,10 @@ def test_an_unreadable_image_is_skipped_and_listed_where_asked(run: Run, tmp_pat
     ("override", "part"),
     [
         ("encoder.frontal.weights=/nowhere.pt", "no such file (/nowhere.pt)"),
+        pytest.param(
+            *(f"encoder.frontal.weights={__file__}", f"encoder.<view>.weights: {__file__} cannot be read (Unpickling"),
+            id="weights that are none",
+        ),
         ("encoder.frontal.backbone=resnetfoo", "timm knows no 'resnetfoo'"),
         ("encoder.width=100", "no multiple of heads.head_width"),
         (

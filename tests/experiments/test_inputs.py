@@ -44,6 +44,8 @@ def test_other_data_stop_a_resumed_run(started: Path, change: str) -> None:
 
 def test_a_run_from_before_this_file_goes_on_and_a_damaged_file_is_named(tmp_path: Path) -> None:
     check_same_data(tmp_path, HandMadeSource())
-    (tmp_path / DATA).write_text("")
-    with pytest.raises(ValueError, match=r"data\.json is damaged .*delete it"):
-        check_same_data(tmp_path, HandMadeSource())
+    for content in (b"", b'{"split": ', b"\xff\xfe", b"[" * 100_000, b'{"a":' * 100_000, b'"\\ud800"', bytes(100)):
+        (tmp_path / DATA).write_bytes(content)
+        with pytest.raises(ValueError, match=r"data\.json is damaged .*delete it") as caught:
+            check_same_data(tmp_path, HandMadeSource())
+        assert str(tmp_path / DATA) in str(caught.value)

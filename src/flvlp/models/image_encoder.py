@@ -1,13 +1,12 @@
 """Any timm backbone as the encoder of one view: uint8 pixels in, projected patches and one pooled feature out."""
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
 import timm
 import torch
-from safetensors.torch import load_file
 from timm.models import group_parameters
 from torch import Tensor, nn
 
@@ -15,9 +14,8 @@ from flvlp.hub import prefer_cache_without_network
 from flvlp.models.config import ImageEncoderConfig
 from flvlp.models.norms import replace_batch_norm
 from flvlp.models.trunk import TrunkEncoder
+from flvlp.models.trunk_weights import load_trunk
 from flvlp.types import ImageFeatures, ParamGroup
-
-CLASSIFIER_PREFIXES = ("head.", "head_drop.", "fc.", "classifier.")  # of a checkpoint; the trunk has none
 
 
 class ImageEncoder(TrunkEncoder):
@@ -221,28 +219,3 @@ def _build_trunk(config: ImageEncoderConfig, weights: str, crop: int) -> Any:
     if weights not in ("pretrained", "random"):
         load_trunk(trunk, Path(weights))
     return replace_batch_norm(trunk, config.norm)
-
-
-def load_trunk(trunk: nn.Module, path: Path) -> None:
-    """Loads a state dict into a trunk, strictly but for a classifier head that the file may bring along.
-
-    Raises:
-        FileNotFoundError: no such file.
-        ValueError: keys are missing or left over; the message lists some.
-    """
-    if not path.is_file():
-        raise FileNotFoundError(f"encoder.<view>.weights: no such file ({path}); valid: pretrained, random, or a file")
-    loaded: Any = (
-        load_file(path) if path.suffix == ".safetensors" else torch.load(path, map_location="cpu", weights_only=True)
-    )
-    for wrapper in ("state_dict", "model"):
-        if isinstance(loaded, Mapping) and wrapper in loaded:
-            loaded = loaded[wrapper]
-    own = trunk.state_dict().keys()  # ConvNeXt keeps `head.norm` without a classifier
-    state = {key: value for key, value in loaded.items() if key in own or not key.startswith(CLASSIFIER_PREFIXES)}
-    missing, unexpected = trunk.load_state_dict(state, strict=False)
-    if missing or unexpected:
-        raise ValueError(
-            f"encoder.<view>.weights: {path} does not fit the backbone; missing {len(missing)} keys (such as "
-            f"{missing[:3]}), unexpected {len(unexpected)} (such as {unexpected[:3]}); give this model's state dict"
-        )

@@ -124,10 +124,13 @@ def test_an_annotation_of_another_structure_is_an_error(entries: Any, r2gen: Pat
     assert "annotation.json: not R2Gen's annotation" in message
 
 
-@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00"])
+@pytest.mark.parametrize("content", [b"", b"{", b"\xff\xfe\x00", b"[" * 100_000, b'{"train":' * 100_000])
 def test_an_annotation_that_is_no_json_is_an_error(content: bytes, r2gen: Path) -> None:
     (r2gen / "annotation.json").write_bytes(content)
-    assert "not R2Gen's annotation" in failure(r2gen)
+    for credentialed in (False, True):
+        message = failure(r2gen, credentialed=credentialed)
+        assert f"{r2gen / 'annotation.json'}: not R2Gen's annotation" in message
+        assert "take the published file" in message
 
 
 def test_an_id_listed_twice_is_an_error(r2gen: Path) -> None:

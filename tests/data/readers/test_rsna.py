@@ -99,7 +99,7 @@ def test_patients_are_those_of_nih_where_the_mapping_is_there(root: RsnaRoot) ->
 
 
 @pytest.mark.parametrize(
-    "text", ["[", '["a"]', '{"a": 1}', '[{"subset_img_id": "a"}]', "[1]", '[{"subset_img_id": 1}]']
+    "text", ["[", '["a"]', '{"a": 1}', '[{"subset_img_id": "a"}]', "[1]", '[{"subset_img_id": 1}]', "[" * 100_000]
 )
 def test_a_damaged_mapping_is_refused(root: RsnaRoot, text: str) -> None:
     (root.path / MAPPING).write_text(text)

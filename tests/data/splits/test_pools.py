@@ -134,6 +134,7 @@ def test_a_plain_list_and_the_ids_of_benchx_are_read(tmp_path: Path) -> None:
         ("pool.csv", "Image\na\n", "names nothing; a pool has one study a row in a column 'Path' or 'image_path'"),
         ("pool.csv", "Path\n", "names nothing"),
         ("pool.json", "{", "no JSON file"),
+        ("pool.json", "[" * 100_000, "no JSON file"),
         ("pool.json", "[1]", "no list of studies"),
         ("pool.json", '{"1": {"label": []}}', "names nothing"),
     ],

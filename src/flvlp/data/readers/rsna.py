@@ -1,6 +1,5 @@
 """Reads the RSNA Pneumonia Detection Challenge (stage 2) as published: a table of boxes, a folder of DICOM pictures."""
 
-import json
 import logging
 from collections.abc import Mapping
 from dataclasses import replace
@@ -8,6 +7,7 @@ from pathlib import Path
 
 import numpy as np
 
+from flvlp.data.readers.bounded import read_json
 from flvlp.data.readers.boxes import boxes_of
 from flvlp.data.readers.config import RSNAConfig
 from flvlp.data.readers.files import FileSource, open_root, split_of
@@ -136,7 +136,7 @@ def read_patients(root: Path) -> dict[str, str]:
         log.warning("%s: no %s; a person with several pictures may be in several parts", root, MAPPING)
         return {}
     try:
-        entries = json.loads(path.read_text(encoding="utf-8-sig"))
+        entries = read_json(path)
         patient_of = {entry["subset_img_id"]: f"nih-{entry['img_id'].split('_')[0]}" for entry in entries}
     except (ValueError, TypeError, KeyError, AttributeError) as error:
         raise ValueError(

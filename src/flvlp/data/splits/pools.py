@@ -8,13 +8,13 @@ A pool is the test part of its split, and its patients are in no other part. GLo
 pictures out of training; CXR-CLIP leaves out their patients.
 """
 
-import json
 import logging
 from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
 
+from flvlp.data.readers.bounded import read_json
 from flvlp.data.readers.labels import CHEXPERT5
 from flvlp.data.readers.tables import read_table
 from flvlp.data.splits.lists import read_list
@@ -143,7 +143,7 @@ def read_pool(path: Path, columns: Sequence[str]) -> list[str]:
 
 def _read_json(path: Path, columns: Sequence[str]) -> list[str]:
     try:
-        content = json.loads(path.read_text(encoding="utf-8-sig"))
+        content = read_json(path)
     except ValueError as error:
         raise ValueError(f"{path}: no JSON file ({type(error).__name__}); save the list again") from error
     entries = list(content.values()) if isinstance(content, dict) else content

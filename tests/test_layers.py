@@ -9,6 +9,7 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 SOURCE = ROOT / "src" / "flvlp"
+SHELLS = {"sh", "bash", "dash", "zsh"}
 EXPERIMENTS = ROOT / "experiments"
 
 # What a module (first part below flvlp) may import from flvlp; its own package is always allowed.
@@ -103,6 +104,36 @@ def test_a_library_is_imported_in_its_place_only(path: Path) -> None:
 def test_configuration_files_import_nothing_heavy(path: Path) -> None:
     heavy = [name for name, is_at_start in imports(path) if is_at_start and name.split(".")[0] in HEAVY]
     assert not heavy, f"{path} imports {heavy} at its top level; --help would wait for it"
+
+
+def unsafe_calls(source: str) -> list[str]:
+    """Returns calls that unpickle what a file holds, or name a shell; ruff (S602 to S605, S301) knows the others."""
+    found = []
+    for node in ast.walk(ast.parse(source)):
+        if isinstance(node, ast.Call):
+            given = {keyword.arg: ast.unparse(keyword.value) for keyword in node.keywords}
+            is_torch = ast.unparse(node.func) == "torch.load" and given.get("weights_only") != "True"
+            if is_torch or given.get("allow_pickle", "False") != "False" or given.get("weights_only", "True") != "True":
+                found.append(ast.unparse(node))
+        elif isinstance(node, ast.List | ast.Tuple) and node.elts:
+            program = getattr(node.elts[0], "value", None)
+            if isinstance(program, str) and Path(program).name in SHELLS:
+                found.append(ast.unparse(node))
+    return found
+
+
+@pytest.mark.parametrize("path", FILES, ids=lambda path: path.name)
+def test_no_file_unpickles_what_it_reads_or_starts_a_shell(path: Path) -> None:
+    found = unsafe_calls(path.read_text())
+    assert not found, f"{path}: {found}; take weights_only=True, allow_pickle=False, and a list of words"
+
+
+@pytest.mark.parametrize(
+    "line",
+    ["torch.load(p)", "torch.load(p, weights_only=no)", "np.load(p, allow_pickle=True)", "run(['/bin/sh', '-c', x])"],
+)
+def test_what_unpickles_or_starts_a_shell_is_found(line: str) -> None:
+    assert unsafe_calls(line)
 
 
 def test_importing_the_package_loads_no_torch() -> None:

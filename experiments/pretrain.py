@@ -137,6 +137,7 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
         folder=folder,
         is_resumed=args.resume is not None,
         steps_per_epoch=sampler.steps,
+        studies_per_step=sampler.studies_per_step,
         name_study=name_of(args.dataset, source),
     )
     state = training.state
@@ -150,17 +151,16 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
 
     # ---- epochs ----
     board = open_board(args, loaders, training, folder)
-    last_step = args.engine.max_steps or args.engine.epochs * sampler.steps
     with StopRequest() as stop:
         while state.epoch < args.engine.epochs:
-            end = (state.epoch + 1) * sampler.steps  # a run killed in validation stands here, and validates again
-            if state.step >= last_step and state.step != end:
+            is_over = args.engine.max_steps is not None and state.step >= args.engine.max_steps
+            if is_over and state.epoch_step < sampler.steps:  # a run killed in validation is judged all the same
                 break
-            first_step = state.step - state.epoch * sampler.steps
-            sampler.start(state.epoch, first_step)
-            train_epoch(training, iter(batches), first_step, sampler.steps, stop)
+            sampler.start(state.epoch, state.epoch_step)
+            train_epoch(training, iter(batches), stop)
             judge(args, training, tokenizer, held_out, board)
-            state.epoch += state.step == end
+            if state.epoch_step == sampler.steps:
+                state.epoch, state.epoch_step = state.epoch + 1, 0
             training.save()
     board.close(training)
     log.info("finished at step %d; encoders: %s", state.step, folder / "encoders")

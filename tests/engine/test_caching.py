@@ -9,10 +9,10 @@ import torch
 from torch import Tensor
 
 from flvlp.engine.caching import join_batches
-from flvlp.engine.checkpoint import TrainState
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.optim import Schedule
 from flvlp.engine.setup import refuse_statistics
+from flvlp.engine.state import TrainState
 from flvlp.engine.train import Training, train_step
 from flvlp.losses.config import LossConfig
 from flvlp.losses.total import LossSum
@@ -43,12 +43,11 @@ def step(batches: list[Batch], *, caching: bool, dropout: float = 0.0) -> dict[s
         dtype=None,
         device=torch.device("cpu"),
         config=EngineConfig(clip=1e9, accumulate=2, gradient_caching=caching),
-        state=TrainState(),
+        state=TrainState(steps_per_epoch=1),
         run_log=nothing,
         checkpoints=nothing,
         skipped_path=Path(os.devnull),
         name_study=str,
-        steps_per_epoch=1,
     )
     torch.manual_seed(5)
     terms, _ = train_step(training, batches)

@@ -11,12 +11,12 @@ from torch import nn
 
 from flvlp.engine.checkpoint import (
     Checkpoints,
-    TrainState,
     list_checkpoints,
     random_state,
     write_atomically,
 )
 from flvlp.engine.seed import restore_random_state
+from flvlp.engine.state import TrainState
 
 SCALER = torch.amp.GradScaler("cpu", enabled=False)
 

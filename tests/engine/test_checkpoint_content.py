@@ -12,10 +12,11 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from torch import nn
 
-from flvlp.engine.checkpoint import Checkpoints, TrainState, damage
+from flvlp.engine.checkpoint import Checkpoints, damage
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.optim import Schedule, build_optimizer
 from flvlp.engine.seed import random_state, restore_random_state
+from flvlp.engine.state import TrainState
 from flvlp.types import ParamGroup
 
 SCALER = torch.amp.GradScaler("cpu", enabled=False)

@@ -14,7 +14,8 @@ import torch
 from torch import nn
 
 from flvlp.engine import checkpoint
-from flvlp.engine.checkpoint import Checkpoints, TrainState, damage, list_checkpoints
+from flvlp.engine.checkpoint import Checkpoints, damage, list_checkpoints
+from flvlp.engine.state import TrainState
 from tests.conftest import environment
 
 SCALER = torch.amp.GradScaler("cpu", enabled=False)
@@ -129,6 +130,7 @@ def test_a_disk_that_fills_up_in_the_middle_is_no_error_of_the_archive(tmp_path:
 import resource, signal, torch
 from pathlib import Path
 from flvlp.engine.checkpoint import write_atomically
+from flvlp.engine.state import TrainState
 signal.signal(signal.SIGXFSZ, signal.SIG_IGN)
 resource.setrlimit(resource.RLIMIT_FSIZE, (300_000, 300_000))
 try:

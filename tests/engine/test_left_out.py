@@ -12,12 +12,13 @@ import torch
 from torch import Tensor, nn
 
 from flvlp.engine import checkpoint
-from flvlp.engine.checkpoint import Checkpoints, TrainState, list_checkpoints
+from flvlp.engine.checkpoint import Checkpoints, list_checkpoints
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.left_out import changing_buffers, restore_where_broken
 from flvlp.engine.log import RunLog
 from flvlp.engine.meter import Meter
 from flvlp.engine.optim import Schedule, build_optimizer
+from flvlp.engine.state import TrainState
 from flvlp.engine.train import Training, train_step
 from flvlp.losses.config import LossConfig
 from flvlp.losses.total import LossSum
@@ -52,12 +53,11 @@ def made(folder: Path, factors: list[float], limit: int = 3) -> tuple[Training, 
         dtype=None,
         device=torch.device("cpu"),
         config=config,
-        state=TrainState(),
+        state=TrainState(steps_per_epoch=10),
         run_log=RunLog(folder),
         checkpoints=Checkpoints(folder / "checkpoints", keep=2),
         skipped_path=folder / "skipped.jsonl",
         name_study=lambda index: f"study-{index}",
-        steps_per_epoch=10,
     )
     return training, Meter(training)
 

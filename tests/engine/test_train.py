@@ -8,9 +8,9 @@ import pytest
 import torch
 from torch import Tensor
 
-from flvlp.engine.checkpoint import TrainState
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.optim import Schedule
+from flvlp.engine.state import TrainState
 from flvlp.engine.train import Criterion, Training, count_step, train_step
 from flvlp.losses.config import LossConfig
 from flvlp.losses.total import LossSum
@@ -35,12 +35,11 @@ def training(clip: float = 1.0, scaler: Any = None, criterion: Criterion | None 
         dtype=None,
         device=CPU,
         config=EngineConfig(clip=clip),
-        state=TrainState(),
+        state=TrainState(steps_per_epoch=1),
         run_log=cast(Any, None),
         checkpoints=cast(Any, None),
         skipped_path=Path(os.devnull),
         name_study=str,
-        steps_per_epoch=1,
     )
 
 

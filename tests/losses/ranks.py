@@ -12,9 +12,9 @@ from torch import Tensor, nn
 from torch.nn.parallel import DistributedDataParallel
 
 from flvlp import distributed
-from flvlp.engine.checkpoint import TrainState
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.optim import Schedule
+from flvlp.engine.state import TrainState
 from flvlp.engine.train import Training, train_step
 from flvlp.losses.config import LossConfig, ViewAlignmentConfig
 from flvlp.losses.total import LossSum
@@ -164,12 +164,11 @@ def step_gradients(
         dtype=None,
         device=torch.device("cpu"),
         config=EngineConfig(clip=1e9, accumulate=micro_batches, gradient_caching=gradient_caching),
-        state=TrainState(),
+        state=TrainState(steps_per_epoch=1),
         run_log=nothing,
         checkpoints=nothing,
         skipped_path=Path(os.devnull),
         name_study=str,
-        steps_per_epoch=1,
     )
     values, _ = train_step(training, parts_of(global_batch(), ranks, micro_batches))
     return {**recorder.gradients, "loss": distributed.sum_over_ranks(values["total"]) / distributed.world_size()}

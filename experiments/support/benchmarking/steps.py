@@ -144,6 +144,7 @@ def make_training(workload: Workload, precision: str, *, keeps: Path | None = No
         folder=keeps or Path(tempfile.mkdtemp(prefix="flvlp-benchmark-")),
         is_resumed=False,
         steps_per_epoch=1000,
+        studies_per_step=workload.batch_size,
         name_study=str,
     )
 

@@ -45,7 +45,7 @@ class EpochSampler(Sampler[tuple[int, int]]):
         Raises:
             ValueError: fewer studies than one step takes.
         """
-        per_step = batch_size * accumulate * world_size
+        per_step = self.studies_per_step = batch_size * accumulate * world_size
         self.steps = max(-(-len(positions) // per_step), min_steps) if fills_last else len(positions) // per_step
         if self.steps == 0:
             raise ValueError(

@@ -5,7 +5,7 @@ import logging
 import os
 import re
 import zipfile
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from torch import nn
 from flvlp import distributed
 from flvlp.engine.restoring import OF_ANOTHER_RUN, restore
 from flvlp.engine.seed import random_state
+from flvlp.engine.state import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -24,47 +25,6 @@ CONTENT = ("model", "optimizer", "scaler", "state", "rng", "torch", "threads")
 BAD_CONTENT = (errno.EIO, errno.EINVAL, errno.EOVERFLOW)
 NAME = "step_{:08d}.pt"
 PATTERN = re.compile(r"step_(\d{8})\.pt")
-
-
-@dataclass(slots=True)
-class TrainState:
-    """Where a run stands.
-
-    Attributes:
-        step: optimiser steps taken.
-        epoch: epochs finished, their validation included.
-        studies: studies seen by all ranks.
-        skipped: studies of all ranks masked because an image could not be read.
-        left_out: steps that changed nothing because their gradient was not finite.
-        left_out_in_a_row: how many of these are the last steps.
-        best: best value of `engine.best_metric` so far.
-    """
-
-    step: int = 0
-    epoch: int = 0
-    studies: int = 0
-    skipped: int = 0
-    left_out: int = 0
-    left_out_in_a_row: int = 0
-    best: float | None = None
-
-    @classmethod
-    def read(cls, saved: dict[str, Any]) -> "TrainState":
-        """Returns what `asdict` gave, fields of other versions left out.
-
-        Raises:
-            ValueError: a count that is none.
-            TypeError: another field that is not what a run writes.
-        """
-        known = {field.name for field in fields(cls)}
-        state = cls(**{name: value for name, value in saved.items() if name in known})
-        for name in known - {"best"}:
-            value = getattr(state, name)
-            if type(value) is not int or value < 0:
-                raise ValueError(f"{name} is {value!r}, no count")
-        if not isinstance(state.best, float | int | None):
-            raise TypeError(f"best is {state.best!r}, no figure")
-        return state
 
 
 def write_atomically(content: dict[str, Any], path: Path) -> None:

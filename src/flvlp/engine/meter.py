@@ -78,7 +78,8 @@ class Meter:
         values |= {"skipped": state.skipped, "left_out": state.left_out}
         training.run_log.write("train", state.step, state.epoch, values)
         terms = "  ".join(f"{name} {values[name]:.3f}" for name in names)
-        last = min(training.schedule.total_steps, training.config.max_steps or training.schedule.total_steps)
+        last = state.step + training.schedule.total_steps - state.position
+        last = min(last, training.config.max_steps or last)
         eta = format_seconds((last - state.step) * seconds / self.steps)
         log.info("step %d/%d  %s  %.3g studies/s  ETA %s", state.step, last, terms, rate, eta)
         if missed:

@@ -8,9 +8,10 @@ import torch
 
 from flvlp import distributed
 from flvlp.engine import optim
-from flvlp.engine.checkpoint import Checkpoints, TrainState
+from flvlp.engine.checkpoint import Checkpoints
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.log import RunLog, cut_lines
+from flvlp.engine.state import TrainState
 from flvlp.engine.train import Criterion, Training
 from flvlp.types import TrainableModel
 
@@ -26,6 +27,7 @@ def set_up_training(
     folder: Path,
     is_resumed: bool,
     steps_per_epoch: int,
+    studies_per_step: int,
     name_study: Callable[[int], str],
 ) -> Training:
     """Returns the training of `model`, which stands on its device already.
@@ -38,6 +40,7 @@ def set_up_training(
         folder: run folder.
         is_resumed: go on from its last checkpoint.
         steps_per_epoch: optimiser steps.
+        studies_per_step: of all ranks.
         name_study: position in the source -> how logs may name the study.
 
     Raises:
@@ -55,6 +58,7 @@ def set_up_training(
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
     state = checkpoints.load(model, optimizer, scaler) if is_resumed else TrainState()
+    state.count_by(steps_per_epoch, studies_per_step)
     skipped_path = folder / f"skipped-rank{distributed.rank()}.jsonl"
     cut_lines(skipped_path, state.step)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
@@ -75,7 +79,6 @@ def set_up_training(
         checkpoints=checkpoints,
         skipped_path=skipped_path,
         name_study=name_study,
-        steps_per_epoch=steps_per_epoch,
     )
 
 

@@ -16,7 +16,7 @@ from tqdm.contrib.logging import logging_redirect_tqdm
 
 from flvlp import distributed
 from flvlp.engine.caching import cached_backward
-from flvlp.engine.checkpoint import Checkpoints, TrainState
+from flvlp.engine.checkpoint import Checkpoints
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.left_out import (
     broken_where_not_finite,
@@ -28,6 +28,7 @@ from flvlp.engine.log import RunLog
 from flvlp.engine.meter import Meter
 from flvlp.engine.optim import Schedule
 from flvlp.engine.profile import phase, profiled
+from flvlp.engine.state import TrainState
 from flvlp.engine.stopping import PREEMPTED, StopRequest
 from flvlp.types import Batch, Counts, Output
 
@@ -53,7 +54,6 @@ class Training:
         run_log, checkpoints: writers of the run folder.
         skipped_path: where studies with unreadable images are listed.
         name_study: position in the source -> how the list may name it.
-        steps_per_epoch: optimiser steps.
     """
 
     model: nn.Module
@@ -69,7 +69,6 @@ class Training:
     checkpoints: Checkpoints
     skipped_path: Path
     name_study: Callable[[int], str]
-    steps_per_epoch: int
 
     @property
     def bare_model(self) -> Any:
@@ -111,8 +110,9 @@ def train_step(training: Training, micro_batches: list[Batch]) -> tuple[dict[str
         still on the device, nothing waits for them.
     """
     optimizer, scaler = training.optimizer, training.scaler
-    counts = count_step(micro_batches, training.device, training.state.step / training.steps_per_epoch)
-    training.schedule.apply(optimizer, training.state.step)
+    state = training.state
+    counts = count_step(micro_batches, training.device, state.position / state.steps_per_epoch)
+    training.schedule.apply(optimizer, state.position)
     backward = cached_backward if training.config.gradient_caching else backward_each
     buffers = changing_buffers(training.bare_model)
     terms = backward(training, micro_batches, counts)
@@ -124,7 +124,8 @@ def train_step(training: Training, micro_batches: list[Batch]) -> tuple[dict[str
         restore_where_broken(buffers, norm)
         scaler.update()
         optimizer.zero_grad(set_to_none=True)
-    training.state.step += 1
+    state.step += 1
+    state.epoch_step += 1
     return terms, norm
 
 
@@ -145,15 +146,12 @@ def backward_each(training: Training, micro_batches: list[Batch], counts: Counts
     return terms
 
 
-def train_epoch(
-    training: Training, batches: Iterator[Batch], first_step: int, steps: int, stop: StopRequest | None = None
-) -> None:
-    """Runs an epoch from its step `first_step` to its end, or to `max_steps`; the state is saved at its end.
+def train_epoch(training: Training, batches: Iterator[Batch], stop: StopRequest | None = None) -> None:
+    """Runs an epoch from where the state stands to its end, or to `max_steps`; the state is saved at its end.
 
     Args:
         training: see `Training`.
         batches: this rank's micro-batches, from that step on.
-        first_step, steps: within the epoch.
         stop: tells of SIGTERM.
 
     Raises:
@@ -165,8 +163,8 @@ def train_epoch(
     training.model.train()
     meter = Meter(training)
     bar = tqdm(
-        total=steps,
-        initial=first_step,
+        total=state.steps_per_epoch,
+        initial=state.epoch_step,
         desc=f"epoch {state.epoch + 1}/{config.epochs}",
         unit="step",
         disable=None if distributed.is_main() else True,  # None: only on a terminal
@@ -174,7 +172,7 @@ def train_epoch(
     )
     trace = profiled(training.run_log.path.parent if config.profile else None)
     with bar, logging_redirect_tqdm(), trace as profiler, stop.waits():
-        for _ in range(first_step, steps):
+        while state.epoch_step < state.steps_per_epoch:
             if config.max_steps is not None and state.step >= config.max_steps:
                 break
             with phase("step/data"):

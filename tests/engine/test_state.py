@@ -1,0 +1,75 @@
+"""Where a run stands when a step takes another number of studies than before."""
+
+from dataclasses import asdict
+
+import pytest
+
+from flvlp.engine.config import EngineConfig
+from flvlp.engine.optim import build_schedule
+from flvlp.engine.state import TrainState
+
+
+def stopped(step: int, steps_per_epoch: int, studies_per_step: int) -> TrainState:
+    """Returns the state of a run that took so many steps and was stopped in the middle of an epoch, or at its end."""
+    state = TrainState(step=step, epoch=step // steps_per_epoch, epoch_step=step % steps_per_epoch)
+    state.count_by(steps_per_epoch, studies_per_step)
+    return state
+
+
+@pytest.mark.parametrize(
+    ("steps_taken", "steps", "per_step", "expected"),
+    [
+        (350, 50, 16, (3, 25)),  # 100 steps of 8 an epoch: half of the fourth
+        (351, 50, 16, (3, 25)),  # the 8 studies beyond are seen again
+        (300, 50, 16, (3, 0)),
+        (170, 200, 4, (1, 140)),
+        (399, 1, 800, (3, 0)),
+        (350, 100, 8, (3, 50)),
+    ],
+)
+def test_the_studies_that_were_seen_are_told_in_steps_of_the_new_size(
+    steps_taken: int, steps: int, per_step: int, expected: tuple[int, int]
+) -> None:
+    state = stopped(steps_taken, steps_per_epoch=100, studies_per_step=8)
+    state.count_by(steps, per_step)
+    assert (state.epoch, state.epoch_step) == expected
+    assert state.step == steps_taken, "optimiser steps stay what they were"
+
+
+@pytest.mark.parametrize(("steps", "per_step"), [(6, 16), (26, 4), (13, 8)])
+def test_an_epoch_that_waits_for_its_validation_is_over_in_steps_of_any_size(steps: int, per_step: int) -> None:
+    state = TrainState(step=13, epoch_step=13, steps_per_epoch=13, studies_per_step=8)  # 105 studies
+    state.count_by(steps, per_step)
+    assert (state.epoch, state.epoch_step) == (0, steps)
+
+
+def test_an_epoch_never_ends_before_its_end_in_larger_steps() -> None:
+    state = TrainState(step=12, epoch_step=12, steps_per_epoch=13, studies_per_step=8)
+    state.count_by(6, 16)
+    assert state.epoch_step == 6, "96 of 105 studies are seen, which is all that steps of 16 see"
+
+
+@pytest.mark.parametrize(("steps", "per_step"), [(50, 16), (200, 4), (25, 32)])
+def test_the_learning_rate_goes_on_where_it_stood(steps: int, per_step: int) -> None:
+    config = EngineConfig(epochs=10, warmup_epochs=2)
+    state = stopped(360, steps_per_epoch=100, studies_per_step=8)
+    before = build_schedule(config, 100).factor(state.position)
+    state.count_by(steps, per_step)
+    assert build_schedule(config, steps).factor(state.position) == pytest.approx(before, abs=1e-12)
+
+
+def test_going_on_with_another_size_is_said_and_with_the_same_is_not(caplog: pytest.LogCaptureFixture) -> None:
+    state = stopped(351, steps_per_epoch=100, studies_per_step=8)
+    state.count_by(100, 8)
+    assert not caplog.records, caplog.text
+    state.count_by(50, 16)
+    assert "a step took 8 studies, now 16: epoch 4 goes on after step 25 of 50" in caplog.text
+    assert "8 studies are seen a second time" in caplog.text
+
+
+def test_a_state_that_does_not_tell_its_epoch_is_refused() -> None:
+    saved = asdict(TrainState(step=7))
+    assert TrainState.read(saved) == TrainState(step=7)
+    del saved["epoch_step"]
+    with pytest.raises(KeyError, match="epoch_step"):
+        TrainState.read(saved)

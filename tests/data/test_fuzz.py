@@ -8,11 +8,13 @@ import sys
 import tempfile
 import zlib
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from PIL import Image
 
@@ -132,27 +134,71 @@ TABLE = (
 )
 
 
-@settings(max_examples=EXAMPLES, deadline=2000)
-@given(content=damaged(TABLE) | st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
-def test_a_table_is_read_or_refused_with_an_error_that_is_documented(content: bytes) -> None:
-    with tempfile.TemporaryDirectory() as folder:
-        root = Path(folder)
-        (root / "a.png").write_bytes(WHOLE["png"])
-        (root / "table.csv").write_bytes(content)
-        config = PairsConfig(
-            name="pairs",
-            csv=str(root / "table.csv"),
-            patient_column="patient",
-            split_column="part",
-            label_columns=["effusion"],
-        )
+@pytest.fixture(scope="module")
+def root(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """A folder of pictures beside another one that holds pictures of the same names."""
+    base = tmp_path_factory.mktemp("tables")
+    for folder in ("root", "root/sub", "outside"):
+        (base / folder).mkdir()
+        (base / folder / "a.png").write_bytes(WHOLE["png"])
+    return base / "root"
+
+
+def pairs(root: Path, content: bytes, **knobs: Any) -> PairsConfig:
+    """Writes `table.csv` and returns how it is read."""
+    (root / "table.csv").write_bytes(content)
+    columns = {"patient_column": "patient", "split_column": "part", "label_columns": ["effusion"]}
+    return PairsConfig(**{"name": "pairs", "csv": str(root / "table.csv"), **columns, **knobs})
+
+
+def outside(root: Path, config: PairsConfig) -> list[str]:
+    """Returns the pictures that are read from another folder."""
+    return [one for one in read_pairs(config).views() if not Path(one).resolve().is_relative_to(root.resolve())]
+
+
+def test_a_table_is_read_or_refused_with_an_error_that_is_documented(root: Path) -> None:
+    @settings(max_examples=EXAMPLES, deadline=2000)
+    @given(content=damaged(TABLE) | st.binary(max_size=200) | st.text(max_size=200).map(str.encode))
+    def check(content: bytes) -> None:
         try:
-            source = read_pairs(config)
+            assert not outside(root, pairs(root, content))
         except (FileNotFoundError, ValueError) as error:
             assert "table.csv" in str(error) or "dataset." in str(error), repr(error)
-        else:
-            inside = [Path(one).resolve().is_relative_to(root.resolve()) for one in source.views()]
-            assert all(inside), f"{source.views()} leaves {root}"
+
+    check()
+
+
+def test_a_path_leads_to_a_file_under_the_root_or_is_refused_with_its_row_and_the_key(root: Path) -> None:
+    left: list[str] = []
+    refused: list[str] = []
+    pieces = st.sampled_from(["..", ".", "", "a.png", "sub", "root", "outside", str(root), str(root.parent)])
+
+    @settings(max_examples=EXAMPLES, deadline=2000)
+    @example(path=f"{root.parent}/outside/a.png", column=0)
+    @example(path=f"{root}/sub/../../outside/a.png", column=1)
+    @example(path="sub/../../outside/a.png", column=0)
+    @given(path=st.lists(pieces, min_size=1, max_size=6).map("/".join), column=st.sampled_from([0, 1]))
+    def check(path: str, column: int) -> None:
+        views = ["a.png", ""]
+        views[column] = path
+        content = f"Path_frontal,Path_lateral,Report\na.png,,clear\n{','.join(views)},clear\n".encode()
+        knobs = {"missing_images": "drop", "patient_column": "", "split_column": "", "label_columns": []}
+        config = pairs(root, content, validation_fraction=0.0, **knobs)
+        try:
+            assert not outside(root, config), f"{path} leaves {root}"
+        except ValueError as error:
+            if not path:
+                assert "blank 'Path_frontal'" in str(error)
+                return
+            assert "outside the root in 1 row: row 3 (" in str(error), error
+            assert "dataset.outside_root=true" in str(error), error
+            refused.append(path)
+            if path.startswith("/"):
+                left.extend(outside(root, replace(config, outside_root=True)))
+
+    check()
+    assert len(set(left)) >= 2, f"the examples could not lead out: {left}"
+    assert "sub/../../outside/a.png" in refused
 
 
 @settings(max_examples=EXAMPLES, deadline=1000)

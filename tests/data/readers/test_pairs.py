@@ -1,6 +1,7 @@
 """The CSV reader: what it reads."""
 
 import logging
+import shutil
 from pathlib import Path
 
 import numpy as np
@@ -40,7 +41,7 @@ def test_rows_are_lines_of_the_file_behind_reports_of_several_lines_and_blank_ro
     assert [study.row for study in source.studies] == [2, 6]
 
 
-def test_relative_paths_start_from_root_and_absolute_ones_are_taken_as_they_are(folder: Folder, tmp_path: Path) -> None:
+def test_relative_paths_start_from_root_and_absolute_ones_below_it_are_taken(folder: Folder, tmp_path: Path) -> None:
     rows = [("a.png", str(tmp_path / "images" / "b.png"), "x", "p1", ""), ("../images/c.png", "", "x", "p2", "")]
     source = folder.read(rows[:1], root=str(tmp_path / "images"))
     assert source.frontal(0)[0, 0] == 0
@@ -49,6 +50,52 @@ def test_relative_paths_start_from_root_and_absolute_ones_are_taken_as_they_are(
     message = folder.failure(ValueError, rows, root=str(tmp_path / "images"))
     assert "1 row: row 3 ('../images/c.png')" in message
     assert "dataset.root" in message
+
+
+@pytest.mark.parametrize("column", ["Path_frontal", "Path_lateral"])
+@pytest.mark.parametrize(
+    "path", ["{root}/images/a.png", "{root}/images/../images/a.png", "{root}/../{name}/images/a.png"]
+)
+def test_an_absolute_path_below_the_root_needs_no_key(folder: Folder, column: str, path: str) -> None:
+    rows = changed(0, column, path.format(root=folder.path, name=folder.path.name))
+    source = folder.read(rows)
+    assert (source.frontal if column == "Path_frontal" else source.lateral)(0).tolist() == [[0] * 5] * 4
+
+
+@pytest.mark.parametrize("column", ["Path_frontal", "Path_lateral"])
+@pytest.mark.parametrize(
+    "path", ["{0}/images/b.png", "{0}/inside/../images/b.png", "{0}/inside-2/b.png", "/{0}/inside/b.png"]
+)
+def test_an_absolute_path_leaves_the_root_with_the_key_alone(folder: Folder, column: str, path: str) -> None:
+    for name in ("inside", "inside-2"):
+        shutil.copytree(folder.path / "images", folder.path / name / "images")
+        shutil.copytree(folder.path / "images", folder.path / name, dirs_exist_ok=True)
+    rows, root = changed(0, column, path.format(folder.path)), str(folder.path / "inside")
+    message = folder.failure(ValueError, rows, root=root)
+    assert f"absolute image path outside the root in 1 row: row 2 ('{path.format(folder.path)}')" in message
+    assert f"the root is {root}; set dataset.root to the common folder, or dataset.outside_root=true" in message
+    source = folder.read(rows, root=root, outside_root=True)
+    assert (source.frontal if column == "Path_frontal" else source.lateral)(0).tolist() == [[1] * 5] * 4
+
+
+def test_the_key_lets_no_relative_path_out(folder: Folder, tmp_path: Path) -> None:
+    rows = changed(0, "Path_frontal", "../images/a.png")
+    message = folder.failure(ValueError, rows, root=str(tmp_path / "images"), outside_root=True)
+    assert "1 row: row 2 ('../images/a.png')" in message
+    assert "write absolute paths and set dataset.outside_root=true" in message
+
+
+def test_a_root_behind_a_link_is_known_by_both_names_and_links_below_it_are_followed(
+    folder: Folder, tmp_path: Path
+) -> None:
+    (tmp_path / "root").mkdir()
+    (tmp_path / "root" / "far").symlink_to(tmp_path / "images")
+    (tmp_path / "link").symlink_to(tmp_path / "root")
+    for name in ("root", "link"):
+        rows = [("far/a.png", str(tmp_path / name / "far" / "b.png"), "x", "p1", "")]
+        source = folder.read(rows, root=str(tmp_path / "link"))
+        assert source.frontal(0)[0, 0] == 0
+        assert source.lateral(0)[0, 0] == 1
 
 
 def test_a_byte_order_mark_and_the_value_na_are_no_trouble(folder: Folder) -> None:
@@ -116,6 +163,9 @@ def test_labels_and_masks_are_read_where_columns_are_named(folder: Folder) -> No
         ValueError, rows, header, label_columns=["effusion"]
     )
     assert "1 missing mask file: row 3" in folder.failure(FileNotFoundError, rows, header, mask_column="mask")
+    rows[1] = (*ROWS[1], "", str(folder.path / "table.csv"))
+    message = folder.failure(ValueError, rows, header, mask_column="mask", root=str(folder.path / "images"))
+    assert "outside the root in 1 row: row 3" in message
 
 
 def test_a_missing_mask_of_a_dropped_row_is_no_trouble(folder: Folder) -> None:

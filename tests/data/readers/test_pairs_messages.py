@@ -106,6 +106,7 @@ def test_a_file_that_is_no_csv_is_refused_with_the_reason(folder: Folder, conten
 BAD_TABLES = (
     (FileNotFoundError, changed(1, "Path_frontal", "images/patient7.png"), "row 3 (#"),
     (ValueError, changed(1, "Path_frontal", "../patient7.png"), "row 3 (#"),
+    (ValueError, changed(1, "Path_frontal", "/patient7.png"), "row 3 (#"),
     (ValueError, changed(1, "part", "patient7"), "row 3 (#"),
     (ValueError, [(*row[:3], "patient7", row[4]) for row in ROWS], "validation (row 3)"),
 )

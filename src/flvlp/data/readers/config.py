@@ -35,6 +35,7 @@ class PairsConfig(FilesConfig):
 
     Attributes:
         csv: path of the CSV file.
+        outside_root: whether absolute paths may lie outside of that folder; relative ones never do.
         frontal_column, lateral_column, report_column: column names; a blank lateral means that there is none,
             "" for lateral_column or report_column that nobody has one.
         patient_column: patient id column, or "" when there is none (then every row is a patient of its own).
@@ -45,6 +46,7 @@ class PairsConfig(FilesConfig):
     """
 
     csv: str = ""
+    outside_root: bool = False
     frontal_column: str = "Path_frontal"
     lateral_column: str = "Path_lateral"
     report_column: str = "Report"

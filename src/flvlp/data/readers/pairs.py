@@ -39,13 +39,16 @@ def read_pairs(config: PairsConfig) -> FileSource:
     without text are dropped, with a logged tally. With a split column the parts are as it says, `test` being a part of
     its own; otherwise `split_by_patient`.
 
+    Paths stay under the root, absolute ones unless `outside_root`. They are compared as they are written: a symbolic
+    link below the root is followed wherever it leads, for whoever made that folder put it there.
+
     Returns:
         The studies in the order of the rows.
 
     Raises:
         FileNotFoundError: for a missing CSV file, root folder or image file.
-        ValueError: for a missing column, a blank frontal path, patient or report, a relative path that leaves the
-            root, an unknown split, a patient in two splits, or no study (for training).
+        ValueError: for a missing column, a blank frontal path, patient or report, a path that leaves the root, an
+            unknown split, a patient in two splits, or no study (for training).
         PermissionError: if an image folder may not be listed.
     """
     table, root = _open(config)
@@ -56,7 +59,7 @@ def read_pairs(config: PairsConfig) -> FileSource:
     _check_filled(table, "dataset.frontal_column", config.frontal_column, "a study needs a frontal view")
     _check_filled(table, "dataset.patient_column", config.patient_column, "a patient column names everyone")
     frontals, laterals, masks = (
-        _resolved(table, root, table.columns.get(f"dataset.{key}_column", [""] * len(reports)), hides)
+        _resolved(config, table, root, table.columns.get(f"dataset.{key}_column", [""] * len(reports)))
         for key in ("frontal", "lateral", "mask")
     )
     records = [
@@ -138,20 +141,32 @@ def _check_filled(table: Table, key: str, column: str, rule: str) -> None:
         )
 
 
-def _resolved(table: Table, root: Path, values: Sequence[str], hides: bool) -> list[str]:
-    """Makes paths absolute, relative ones from the root, "" staying ""; refuses those that climb out of it."""
-    outside = [
+def _resolved(config: PairsConfig, table: Table, root: Path, values: Sequence[str]) -> list[str]:
+    """Makes paths absolute, relative ones from the root, "" staying ""; refuses those that leave it."""
+    hides = hides_ids(config)
+    # Neither pathlib nor os.path for each: they take seconds for 400,000 rows.
+    start = str(root).rstrip("/") + "/"
+    climbing = [
         (int(line), value)
         for line, value in zip(table.lines, values, strict=True)
-        if ".." in value and os.path.normpath(value).split(os.sep, 1)[0] == ".."
+        if value[:1] != "/" and ".." in value and os.path.normpath(value).split(os.sep, 1)[0] == ".."
     ]
-    if outside:
+    if climbing:
         raise ValueError(
-            f"{table.path}: image path outside the root in {listed(outside, hides)}; a relative path stays under "
-            f"{root}; set dataset.root to the common folder or write absolute paths"
+            f"{table.path}: image path outside the root in {listed(climbing, hides)}; a relative path stays under "
+            f"{root}; set dataset.root to the common folder, or write absolute paths and set dataset.outside_root=true"
         )
-    # Neither pathlib nor os.path, which take seconds for 400,000 rows.
-    start = str(root).rstrip("/") + "/"
+    starts = tuple({start, *(folder.rstrip("/") + "/" for folder in (os.path.normpath(root), os.path.realpath(root)))})
+    elsewhere = [
+        (int(line), value)
+        for line, value in zip(table.lines, values, strict=True)
+        if value[:1] == "/" and not (os.path.normpath(value) if ".." in value else value).startswith(starts)
+    ]
+    if elsewhere and not config.outside_root:
+        raise ValueError(
+            f"{table.path}: absolute image path outside the root in {listed(elsewhere, hides)}; the root is {root}; "
+            "set dataset.root to the common folder, or dataset.outside_root=true if the table may name any file"
+        )
     return [value if value[:1] in ("", "/") else start + value for value in values]
 
 

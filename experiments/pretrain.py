@@ -21,16 +21,17 @@ from flvlp.engine.config import EngineConfig
 from flvlp.launch import LaunchConfig
 from flvlp.losses.config import LossConfig
 from flvlp.models.config import NONE, EncoderConfig, HeadsConfig
-from support.board import Board, open_board
+from support.board import open_board
 from support.building import build_model
 from support.chain import check_then
-from support.elastic import forget_restarts, restarted_run, same_run
+from support.elastic import forget_restarts, note_run, restarted_run, same_run
 from support.entry import CONF, is_sweep, remove_if_empty, resumed_config, run_folder, run_main, typed
 from support.inputs import check_same_data, find_tokenizer, name_of, read_source, write_fingerprint
 from support.jobs import run_job
 from support.seen import write_seen
 from support.sweeps import Done, attempt, refuse_preset_of_sweep
 from support.text_start import with_text_start
+from support.validating import hold_out, judge
 
 if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a misspelt key must not wait for them
     import torch
@@ -38,8 +39,6 @@ if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a 
     from flvlp.data.loaders import Loaders
     from flvlp.data.studies import StudySource
     from flvlp.data.tokenizer import ReportTokenizer
-    from flvlp.engine.train import Training
-    from flvlp.validation import HeldOut
 
 log = logging.getLogger(__name__)
 
@@ -88,6 +87,7 @@ def run(cfg: DictConfig) -> Done:
             cfg = resumed_config(cfg, folder)
             cfg.resume = str(folder)
             remove_if_empty(made)
+        note_run(made, folder)
         done = run_job(pretrain, typed(Args, cfg), folder, cfg)
         forget_restarts(made)
         return done
@@ -158,7 +158,9 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
                 break
             sampler.start(state.epoch, state.epoch_step)
             train_epoch(training, iter(batches), stop)
-            judge(args, training, tokenizer, held_out, board)
+            unsaved = judge(args, training, tokenizer, held_out, board)
+            if unsaved is not None and state.epoch + 1 == args.engine.epochs:
+                raise unsaved  # a resumed run validates again, and finds them missing
             if state.epoch_step == sampler.steps:
                 state.epoch, state.epoch_step = state.epoch + 1, 0
             training.save()
@@ -202,48 +204,6 @@ def make_loaders(args: Args, source: "StudySource", tokenizer: "ReportTokenizer"
         rank=distributed.rank(),
         world_size=distributed.world_size(),
     )
-
-
-def hold_out(args: Args, loaders: "Loaders") -> "HeldOut | None":
-    """Returns this rank's held-out studies, None where there are none or engine.validate=false."""
-    from flvlp.validation import HeldOut
-
-    source = loaders.source
-    if not args.engine.validate or not len(source.splits.get("validation", ())):
-        log.warning("no validation: encoders/ will hold the last epoch")
-        return None
-    own, shuffled, is_swapped = loaders.validation(source.splits["validation"])
-    patients = [study.patient_id for study in source.studies]
-    return HeldOut(own, shuffled, is_swapped, patients, source.labels.values if source.labels else None)
-
-
-def judge(
-    args: Args, training: "Training", tokenizer: "ReportTokenizer", held_out: "HeldOut | None", board: Board
-) -> None:
-    """Validates, logs, draws, and saves the encoders: always to `encoders_last`, the best epoch's to `encoders`."""
-    from flvlp import distributed
-    from flvlp.saved_encoders import save_encoders
-    from flvlp.validation import format_figures, validate
-
-    state, model = training.state, training.bare_model
-    validated, figures = None, {}
-    if held_out is not None:
-        validated = validate(model, held_out, args.loss, training.device, training.dtype)
-        figures = validated.figures
-        training.run_log.write("validation", state.step, state.epoch, figures)
-        log.info("validation after step %d\n%s", state.step, format_figures(figures))
-        if args.engine.best_metric not in figures:
-            log.warning("engine.best_metric: %s is not measured; encoders/ holds the last", args.engine.best_metric)
-    value = figures.get(args.engine.best_metric)
-    is_best = value is None or state.best is None or value > state.best
-    if value is not None and is_best:
-        state.best = value
-    if distributed.is_main():
-        provenance = {"step": state.step, "epoch": state.epoch, "validation": figures}
-        for name in ["encoders_last"] + ["encoders"] * is_best:
-            save_encoders(board.folder / name, model.encoders, tokenizer, "itc" in model.terms, provenance)
-    if validated is not None:
-        board.show(training, validated)  # last: what cannot be drawn must not cost the encoders
 
 
 if __name__ == "__main__":

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -59,7 +59,14 @@ class Board:
         every = self.args.engine.figures_every
         self.validated, self.is_drawn = validated, False
         if every and (training.state.epoch + 1) % every == 0:
-            self._draw(training)
+            self._try(self._draw, training)
+
+    def _try(self, draw: "Callable[[Training], None]", training: "Training") -> None:
+        """Draws; a disk that is full costs figures and no run."""
+        try:
+            draw(training)
+        except OSError as error:
+            log.error("figures of step %d are NOT written (%s); make room on the disk", training.state.step, error)  # noqa: TRY400
 
     def close(self, training: "Training") -> None:
         """Leaves the last figures, the embedding projector and the run's line in the table of runs; closes the log."""
@@ -67,9 +74,9 @@ class Board:
 
         if distributed.is_main():
             if self.validated is not None and not self.is_drawn and self.args.engine.figures_every:
-                self._draw(training)
+                self._try(self._draw, training)
             if self.validated is not None and self.args.engine.projector:
-                self._project(training, self.validated)
+                self._try(self._project, training)
             if self.validated is None and self.args.engine.validate:
                 log.info("figures: nothing was left to validate, so that the last ones and the projector are not made")
             best = json.loads((self.folder / "encoders" / "config.json").read_text())["training"]["validation"]
@@ -166,11 +173,13 @@ class Board:
             return np.zeros((side, side), dtype=np.uint8)
         return scaled(crop_view(frontal, self.loaders.image, None), side)
 
-    def _project(self, training: "Training", validated: "Validated") -> None:
+    def _project(self, training: "Training") -> None:
         """Writes image and report features of some held-out studies, spread evenly, for the embedding projector."""
         import torch
         from torch.nn import functional
 
+        assert self.validated is not None
+        validated = self.validated
         source, dataset = self.loaders.source, self.args.dataset
         count = min(self.args.engine.projector, len(validated.studies))
         chosen = np.unique(np.linspace(0, len(validated.studies) - 1, count).round().astype(np.int64))

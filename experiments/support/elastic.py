@@ -13,8 +13,8 @@ NAMELESS = "none"  # torchrun's id of a job that was given none
 def restarted_run(made: Path) -> Path | None:
     """Returns the folder that an earlier start of the same torchrun job trained in; None where this is the first.
 
-    Rank 0 leaves a note of its folder beside it. How often torchrun has restarted is not asked where the job has a name
-    of its own (`--rdzv-id`): its agents on several hosts do not count alike. What rank 0 finds holds for all ranks.
+    Rank 0 has left a note of its folder (`note_run`); what it finds holds for all ranks. How often torchrun has
+    restarted is not asked where the job has a name of its own (`--rdzv-id`): agents on several hosts do not count alike.
 
     Args:
         made: folder that Hydra made for this start.
@@ -26,10 +26,20 @@ def restarted_run(made: Path) -> Path | None:
     if folder is not None and any((folder / "checkpoints").glob("step_*.pt")):
         log.info("torchrun has started this run before: it goes on in %s", folder)
         return folder
-    if os.environ.get("RANK") == "0":
-        made.parent.mkdir(parents=True, exist_ok=True)
-        note.write_text(str(made.resolve()))
     return None
+
+
+def note_run(made: Path, folder: Path) -> None:
+    """Leaves a note for later starts of the same torchrun job.
+
+    Args:
+        made: folder that Hydra made for this start; the note lies beside it.
+        folder: of the run.
+    """
+    note = _note(made)
+    if note is not None and os.environ.get("RANK") == "0":
+        made.parent.mkdir(parents=True, exist_ok=True)
+        note.write_text(str(folder.resolve()))
 
 
 def same_run(asked: str | None, restarted: Path) -> str:

@@ -4,6 +4,7 @@ import gc
 import json
 import logging
 import math
+import os
 import time
 from pathlib import Path
 from typing import Any
@@ -35,7 +36,7 @@ def run_job(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
     """
     check_overrides(args.then or {})
     if not is_sweep() or args.resume is not None:
-        return _run(pretrain, args, folder, cfg)
+        return _run(pretrain, args, folder, cfg) if args.resume is None else _run_alone(pretrain, args, folder, cfg)
     check_same_configuration(folder, cfg)
     finished = folder / FINISHED_FILE
     if finished.exists() and not pending(args.then or {}, folder):
@@ -44,11 +45,20 @@ def run_job(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
     if any((folder / "checkpoints").glob("step_*.pt")):
         log.info("resumed, an earlier start was interrupted: %s", folder)
         args.resume = cfg.resume = str(folder)
-    if args.launch.nnodes > 1:  # a job of several hosts, which are all in this folder
+    return _run_alone(pretrain, args, folder, cfg)
+
+
+def _run_alone(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
+    """Runs the job where no other process is at work in its folder; of several ranks the first one looks.
+
+    Raises:
+        FolderTakenError: another one is.
+    """
+    if args.launch.nnodes > 1 or os.environ.get("RANK", "0") != "0":
         return _run(pretrain, args, folder, cfg)
     lock = take_lock(folder / ".lock")
     if lock is None:
-        raise FolderTakenError(f"hydra.sweep.dir: another process is at work in {folder}; wait for it, or stop it")
+        raise FolderTakenError(f"another process is at work in {folder}; wait for it, or stop it")
     with lock:
         return _run(pretrain, args, folder, cfg)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 import torch
+from safetensors import SafetensorError
 from safetensors.torch import load_model, save_model
 from torch import Tensor
 
@@ -67,11 +68,18 @@ def save_encoders(
         tokenizer: of the reports.
         has_fusion: whether the fused head was trained.
         training: provenance, plain JSON values.
+
+    Raises:
+        OSError: they cannot be written; the older ones stay.
     """
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    save_model(encoders, str(temporary / "encoders.safetensors"))
+    try:
+        save_model(encoders, str(temporary / "encoders.safetensors"))
+    except SafetensorError as error:  # what it makes of a full disk
+        shutil.rmtree(temporary)
+        raise OSError(f"save_encoders: {temporary}: {error}") from error
     content = {
         "format": FORMAT,
         "encoder": asdict(encoders.config),

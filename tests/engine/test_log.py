@@ -1,6 +1,9 @@
 """What TensorBoard reads of a run folder, read back by its own readers."""
 
+import errno
 import json
+import os
+import time
 from pathlib import Path
 
 import numpy as np
@@ -116,3 +119,31 @@ def test_a_folder_that_takes_no_events_costs_tensorboard_and_not_the_run(
         "epoch": 0,
         "total": 2.0,
     }
+
+
+@pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread dies
+def test_events_that_cannot_be_written_any_more_cost_tensorboard_and_not_the_run(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    run_log = RunLog(tmp_path)
+    run_log.write("train", 1, 0, {"total": 2.0})
+    assert run_log.writer is not None
+    events_file = run_log.writer._get_file_writer().event_writer._async_writer._writer
+
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    events_file._writer.write = full
+    deadline = time.monotonic() + 20  # its thread meets the error, a later call of ours is told
+    step = 1
+    while run_log.writer is not None and time.monotonic() < deadline:
+        step += 1
+        run_log.write("train", step, 0, {"total": 1.0})
+        run_log.png("figure", png_bytes(np.zeros((2, 2, 3), np.uint8)), step)
+        time.sleep(0.02)
+    assert run_log.writer is None
+    assert "no TensorBoard any more: events cannot be written" in caplog.text
+    run_log.text("a", "b", step)
+    run_log.close()
+    lines = (tmp_path / "metrics.jsonl").read_text().splitlines()
+    assert [json.loads(line)["step"] for line in lines] == list(range(1, step + 1))

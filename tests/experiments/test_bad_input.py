@@ -57,6 +57,21 @@ def test_an_unreadable_picture_ends_the_run_with_workers_that_wait_for_more(
     assert time.monotonic() - started < 120, "the process waited for its workers"
 
 
+@pytest.mark.parametrize("workers", [0, 1])
+def test_an_unreadable_picture_costs_no_step_that_was_taken(run: Run, tmp_path: Path, workers: int) -> None:
+    path = write_pairs(tmp_path)
+    settings = ("engine.max_steps=1", "engine.batch_size=1", "engine.epochs=1", "engine.validate=false")
+    folder = tmp_path / "run"
+    assert run(*pairs(path), *settings, f"hydra.run.dir={folder}", cwd=tmp_path).returncode == 0
+    (tmp_path / "9_frontal.png").write_bytes(b"no picture")
+    done = run(f"resume={folder}", "engine.max_steps=null", f"engine.num_workers={workers}", cwd=tmp_path)
+    assert done.returncode == 1
+    met = re.search(r"no data for step (\d+); resume=<run folder> goes on there", done.stderr)
+    assert met is not None, done.stderr[-3000:]
+    left = max((folder / "checkpoints").glob("step_*.pt")).stem
+    assert int(left.removeprefix("step_")) == int(met[1]) - 1 > 1
+
+
 @pytest.mark.parametrize(
     ("damage", "parts"),
     [

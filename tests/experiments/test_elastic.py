@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from support.elastic import forget_restarts, restarted_run, same_run
+from support.elastic import forget_restarts, note_run, restarted_run, same_run
 from tests.conftest import TWO_PROCESSES, Run
 from tests.experiments.test_resume import differences, last_checkpoint
 from tests.processes import ranks_of, watch
@@ -83,6 +83,7 @@ def test_only_a_start_that_left_a_checkpoint_is_gone_on_with(
     assert restarted_run(made) is None
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", restarts)
     again, third = made.parent / "second", made.parent / "third"
+    note_run(made, again)
     assert restarted_run(again) is None, "there is nothing to go on with"
     leave_checkpoint(again)
     assert restarted_run(third) == again.resolve()
@@ -92,12 +93,21 @@ def test_only_a_start_that_left_a_checkpoint_is_gone_on_with(
 
 def test_a_job_without_a_name_does_not_go_on_with_another_one(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("TORCHELASTIC_RUN_ID", "none")
-    assert restarted_run(made) is None
+    note_run(made, made)
     leave_checkpoint(made)
-    assert restarted_run(made.parent / "other job") is None
+    other = made.parent / "other job"
+    assert restarted_run(other) is None
+    note_run(other, other)
     monkeypatch.setenv("TORCHELASTIC_RESTART_COUNT", "1")
-    leave_checkpoint(made.parent / "other job")
-    assert restarted_run(made.parent / "again") == (made.parent / "other job").resolve()
+    leave_checkpoint(other)
+    assert restarted_run(made.parent / "again") == other.resolve()
+
+
+def test_a_restart_of_a_run_that_was_resumed_goes_on_in_its_folder(made: Path) -> None:
+    resumed = made.parent.parent / "elsewhere"
+    note_run(made, resumed)  # what resume=latest stood for at the first start
+    leave_checkpoint(resumed)
+    assert restarted_run(made.parent / "second") == resumed.resolve()
 
 
 def test_a_job_without_a_name_may_not_restart_on_several_hosts(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -120,5 +130,6 @@ def test_a_restart_goes_on_with_no_other_run_than_the_command_line_asks_for(tmp_
 def test_without_torchrun_nothing_is_left_behind(made: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.delenv("TORCHELASTIC_RUN_ID")
     assert restarted_run(made) is None
+    note_run(made, made)
     forget_restarts(made)
     assert not made.parent.exists()

@@ -8,7 +8,7 @@ import resource
 import shutil
 import subprocess
 import sys
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from datetime import datetime
 from importlib import metadata
 from logging.handlers import MemoryHandler
@@ -22,6 +22,7 @@ from torch.utils.tensorboard import FileWriter, SummaryWriter
 from torch.utils.tensorboard.summary import hparams
 
 from flvlp import distributed
+from flvlp.engine.lines import append_line, cut_lines, replace_text
 
 log = logging.getLogger(__name__)
 
@@ -63,14 +64,24 @@ def open_run(folder: Path, config_yaml: str, seed: int, *, is_new: bool, is_late
     root.addHandler(handler)
     if is_new:
         (folder / "config.yaml").write_text(config_yaml)
-    path = folder / "run.json"
-    earlier = json.loads(path.read_text()) if path.exists() else []
-    path.write_text(json.dumps([*earlier, provenance(seed)], indent=2) + "\n")
+    _add_start(folder / "run.json", seed)
     latest = folder.parent / "latest"
     if is_latest and (latest.is_symlink() or not latest.exists()):  # a folder of that name is somebody's own
         link = folder.parent / f".latest.{os.getpid()}"
         link.symlink_to(folder.name, target_is_directory=True)
         link.replace(latest)  # in one step: two runs may start at once
+
+
+def _add_start(path: Path, seed: int) -> None:
+    """Adds this start to the list of starts; a file that is none is set aside, since no result hangs on it."""
+    earlier = []
+    if path.exists():
+        try:
+            earlier = [*json.loads(path.read_text())]
+        except (ValueError, TypeError):
+            log.warning("%s is damaged: it is kept as %s.damaged, and begun anew", path, path.name)
+            path.replace(path.with_name(f"{path.name}.damaged"))
+    replace_text(path, json.dumps([*earlier, provenance(seed)], indent=2) + "\n")
 
 
 def provenance(seed: int) -> dict[str, Any]:
@@ -105,20 +116,21 @@ def peak_memory_gib() -> float:
 
 
 class RunLog:
-    """`metrics.jsonl` and TensorBoard events of one run."""
+    """`metrics.jsonl` and TensorBoard events of one run; what has no room on the disk is said, and costs no run."""
 
-    def __init__(self, folder: Path, first_step: int = 0) -> None:
+    def __init__(self, folder: Path, first_step: int = 0, redone: str = "") -> None:
         """Opens the log; what an interrupted run wrote beyond step `first_step` is cut.
 
         Args:
             folder: run folder.
             first_step: optimiser steps that the checkpoint holds; 0 for a new run.
+            redone: part whose figures of that step will be written again; "" for none.
         """
         self.path = folder / "metrics.jsonl"
         self.writer: SummaryWriter | None = None
         if not distributed.is_main():
             return
-        cut_lines(self.path, first_step)
+        cut_lines(self.path, first_step, redone)
         folder.mkdir(parents=True, exist_ok=True)
         try:
             self.writer = SummaryWriter(str(folder), purge_step=first_step + 1 if first_step else None)
@@ -131,35 +143,38 @@ class RunLog:
         """Records figures of `part` (`train`, `validation`) at an optimiser step."""
         if not distributed.is_main():
             return
-        record = {"part": part, "step": step, "epoch": epoch, **values}
-        with self.path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(self.path, {"part": part, "step": step, "epoch": epoch, **values})
+        for key, value in values.items():
+            self._tell(lambda board, key=key, value=value: board.add_scalar(f"{part}/{key}", value, step))  # type: ignore[misc]
+
+    def _tell(self, write: Callable[[SummaryWriter], object]) -> None:
+        """Writes to TensorBoard while it takes anything; what befalls its thread is raised by a later call."""
         if self.writer is None:
             return
-        for key, value in values.items():
-            self.writer.add_scalar(f"{part}/{key}", value, step)
+        try:
+            write(self.writer)
+        except OSError as error:
+            self.writer = None
+            log.warning("no TensorBoard any more: events cannot be written (%s); metrics.jsonl has the figures", error)
 
     def picture(self, name: str, picture: torch.Tensor, step: int) -> None:
         """Records a picture (1, H, W) or (3, H, W) uint8."""
-        if self.writer is not None:
-            self.writer.add_image(name, picture, step)
+        self._tell(lambda board: board.add_image(name, picture, step))
 
     def png(self, name: str, content: bytes, step: int) -> None:
         """Records a picture that is encoded already."""
-        if self.writer is not None and self.writer.file_writer is not None:
-            width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))  # of its header
-            image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
-            self.writer.file_writer.add_summary(Summary(value=[Summary.Value(tag=name, image=image)]), step)
+        width, height = (int.from_bytes(content[start : start + 4], "big") for start in (16, 20))  # of its header
+        image = Summary.Image(height=height, width=width, colorspace=3, encoded_image_string=content)
+        summary = Summary(value=[Summary.Value(tag=name, image=image)])
+        self._tell(lambda board: board._get_file_writer().add_summary(summary, step))
 
     def text(self, name: str, text: str, step: int) -> None:
         """Records a text."""
-        if self.writer is not None:
-            self.writer.add_text(name, text, step)
+        self._tell(lambda board: board.add_text(name, text, step))
 
     def pr_curve(self, name: str, labels: np.ndarray, scores: np.ndarray, step: int) -> None:
         """Records precision over recall: labels (n,) 0 or 1, scores (n,) in [0, 1]."""
-        if self.writer is not None:
-            self.writer.add_pr_curve(name, labels, scores, step)
+        self._tell(lambda board: board.add_pr_curve(name, labels, scores, step))
 
     def embedding(
         self,
@@ -182,7 +197,11 @@ class RunLog:
         shutil.rmtree(self.path.parent / "00000", ignore_errors=True)  # where the writer puts them
         clean = [[" ".join(value.split()) for value in row] for row in rows]
         pictures = None if thumbnails is None else thumbnails.float() / 255
-        self.writer.add_embedding(features, clean, pictures, global_step=0, tag=name, metadata_header=[*header])
+        self._tell(
+            lambda board: board.add_embedding(
+                features, clean, pictures, global_step=0, tag=name, metadata_header=[*header]
+            )
+        )
 
     def hyperparameters(
         self, config: Mapping[str, bool | float | str], figures: Mapping[str, float], step: int
@@ -193,11 +212,12 @@ class RunLog:
         without it, it compares the runs itself and shows first what differs between them. Of several lines of a run it
         would take the first: the line has an events file of its own, and that of an earlier start is removed.
         """
-        if self.writer is None:
-            return
         for name, value in figures.items():
-            self.writer.add_scalar(f"result/{name}", value, step)
-        self.writer.flush()  # a reader that has gone on to a later file does not come back
+            self._tell(lambda board, name=name, value=value: board.add_scalar(f"result/{name}", value, step))  # type: ignore[misc]
+        self._tell(lambda board: board.flush())  # a reader that has gone on to a later file does not come back
+        self._tell(lambda _: self._write_line(config, step))
+
+    def _write_line(self, config: Mapping[str, bool | float | str], step: int) -> None:
         folder = self.path.parent
         for earlier in folder.glob(f"*{HPARAMS_SUFFIX}"):
             earlier.unlink()
@@ -209,20 +229,4 @@ class RunLog:
 
     def close(self) -> None:
         """Flushes and closes the events file."""
-        if self.writer is not None:
-            self.writer.close()
-
-
-def cut_lines(path: Path, last_step: int) -> None:
-    """Drops the records of a JSON-lines file that lie beyond `last_step`, and a line that was never finished."""
-    if not path.exists():
-        return
-    kept = []
-    for line in path.read_text().splitlines():
-        try:
-            record = json.loads(line)
-        except json.JSONDecodeError:
-            break
-        if record["step"] <= last_step:
-            kept.append(line + "\n")
-    path.write_text("".join(kept))
+        self._tell(lambda board: board.close())

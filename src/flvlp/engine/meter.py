@@ -92,22 +92,30 @@ class Meter:
         """Says which steps since the last log line were left out, and stops a training that only leaves out."""
         training, state = self.training, self.training.state
         first = state.step - self.steps + 1
-        steps = ", ".join(str(first + place) for place in places[:SHOWN])
-        studies = ", ".join(training.name_study(index) for index in self.studies[places[-1]][:SHOWN])
+        limit, reached = training.config.max_left_out, int(self.most_in_a_row.item())
+        names = [training.name_study(index) for index in self.studies[places[-1]]]
+        studies = _listed(names) if reached < limit else ", ".join(names)
+        steps = _listed([str(first + place) for place in places])
         table = ", ".join(f"{name} {value.item():.4g}" for name, value in self.broken.items())
         said = (
             f"the gradient is not finite at {len(places)} of the last {self.steps} steps ({steps}); the last of them: "
             f"{table}; its studies on this rank: {studies}"
         )
-        limit, reached = training.config.max_left_out, int(self.most_in_a_row.item())
         if reached < limit:
             log.warning("%s; these steps are left out", said)
             return
         saved = "are saved" if training.save() else "are NOT saved, the last checkpoint is older"
         raise FloatingPointError(
             f"train: {said}. {reached} in a row (engine.max_left_out={limit}): stopped, the weights before them "
-            f"{saved}; lower engine.lr, or set engine.precision=fp32, in a new run that starts there (init_from)"
+            f"{saved}; look at these studies, and start a new run with a lower engine.lr or engine.precision=fp32 "
+            "(init_from=<run folder>/encoders_last has the encoders of the last epoch)"
         )
+
+
+def _listed(names: Sequence[str]) -> str:
+    """Returns the first of many names, and how many more there are."""
+    more = f" and {len(names) - SHOWN} more" if len(names) > SHOWN else ""
+    return ", ".join(names[:SHOWN]) + more
 
 
 def format_seconds(seconds: float) -> str:

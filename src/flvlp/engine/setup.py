@@ -10,7 +10,8 @@ from flvlp import distributed
 from flvlp.engine import optim
 from flvlp.engine.checkpoint import Checkpoints
 from flvlp.engine.config import EngineConfig
-from flvlp.engine.log import RunLog, cut_lines
+from flvlp.engine.lines import cut_lines
+from flvlp.engine.log import RunLog
 from flvlp.engine.state import TrainState
 from flvlp.engine.train import Criterion, Training
 from flvlp.types import TrainableModel
@@ -75,7 +76,7 @@ def set_up_training(
         device=device,
         config=config,
         state=state,
-        run_log=RunLog(folder, state.step),
+        run_log=RunLog(folder, state.step, redone="validation" if state.epoch_step == steps_per_epoch else ""),
         checkpoints=checkpoints,
         skipped_path=skipped_path,
         name_study=name_study,

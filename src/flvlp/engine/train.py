@@ -1,6 +1,5 @@
 """The training loop of one epoch: plain PyTorch, one process or DDP, in one screen."""
 
-import json
 import logging
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -24,6 +23,7 @@ from flvlp.engine.left_out import (
     left_out_where_broken,
     restore_where_broken,
 )
+from flvlp.engine.lines import append_line
 from flvlp.engine.log import RunLog
 from flvlp.engine.meter import Meter
 from flvlp.engine.optim import Schedule
@@ -157,7 +157,8 @@ def train_epoch(training: Training, batches: Iterator[Batch], stop: StopRequest 
     Raises:
         FloatingPointError: `engine.max_left_out` steps in a row whose gradient is not finite; the state is saved.
         SystemExit: of status `PREEMPTED`, this or another rank got SIGTERM; the state is saved.
-        RuntimeError: a data worker of this or another rank died; the state is saved.
+        RuntimeError: a data worker died, or another rank cannot read its data; the state is saved.
+        Exception: whatever reading the data raises, such as `ImageReadError`; the state is saved.
     """
     config, state, stop = training.config, training.state, stop or StopRequest()
     training.model.train()
@@ -176,8 +177,8 @@ def train_epoch(training: Training, batches: Iterator[Batch], stop: StopRequest 
             if config.max_steps is not None and state.step >= config.max_steps:
                 break
             with phase("step/data"):
-                micro_batches, death = _next_batches(training, batches)
-            _leave_where_told(training, meter, stop, death)
+                micro_batches, failure = _next_batches(training, batches)
+            _leave_where_told(training, meter, stop, failure)
             meter.skipped += _list_skipped(training, micro_batches)
             terms, norm = train_step(training, micro_batches)
             meter.add(terms, norm, [index for batch in micro_batches for index in batch.study_index.tolist()])
@@ -193,30 +194,40 @@ def train_epoch(training: Training, batches: Iterator[Batch], stop: StopRequest 
     stop.leave_if_sent()
 
 
-def _next_batches(training: Training, batches: Iterator[Batch]) -> tuple[list[Batch], str]:
-    """Returns the micro-batches of the next step, and what is said of a data worker that died, "" where none did."""
+def _next_batches(training: Training, batches: Iterator[Batch]) -> tuple[list[Batch], Exception | None]:
+    """Returns the micro-batches of the next step, and what kept them from coming, None where nothing did."""
     try:
-        return [next(batches) for _ in range(training.config.accumulate)], ""
-    except (RuntimeError, ConnectionError, EOFError, FileNotFoundError) as error:
-        is_of_data = not training.config.num_workers or str(error).startswith("Caught ")  # raised inside a worker
-        is_named = any(name in str(error) for name in DATA_PROCESSES)
-        if is_of_data or (isinstance(error, RuntimeError) and not is_named):
-            raise
-        return [], f"{type(error).__name__} {error}".strip()  # no RuntimeError: its tensors were on their way
+        return [next(batches) for _ in range(training.config.accumulate)], None
+    except Exception as error:
+        return [], error
 
 
-def _leave_where_told(training: Training, meter: Meter, stop: StopRequest, death: str) -> None:
-    """Saves and leaves where any rank got SIGTERM or lost a data worker; every rank calls it before the same step."""
-    if not distributed.any_rank(stop.was_sent or bool(death)):
+def _is_death(error: Exception, config: EngineConfig) -> bool:
+    """Tells a data worker that died from data that cannot be read, which PyTorch hands on as "Caught ..."."""
+    if not config.num_workers or str(error).startswith("Caught "):
+        return False
+    if isinstance(error, ConnectionError | EOFError | FileNotFoundError):  # its tensors were on their way
+        return True
+    return isinstance(error, RuntimeError) and any(name in str(error) for name in DATA_PROCESSES)
+
+
+def _leave_where_told(training: Training, meter: Meter, stop: StopRequest, failure: Exception | None) -> None:
+    """Saves and leaves where any rank got SIGTERM or no batch; every rank calls it before the same step."""
+    if not distributed.any_rank(stop.was_sent or failure is not None):
         return
     meter.report()  # its counts go into the checkpoint
     is_saved = training.save()
     step = training.state.step
     how = "resume=<run folder> goes on there" if is_saved else "resume=<run folder> goes on at the last checkpoint"
-    if distributed.any_rank(bool(death)):
+    if distributed.any_rank(failure is not None):
+        if failure is None:
+            raise RuntimeError(f"train: after step {step} another rank got no data, see what it says; {how}")
+        if not _is_death(failure, training.config):
+            log.error("no data for step %d; %s", step + 1, how)
+            raise failure
         raise RuntimeError(
-            f"train: a data worker died after step {step} ({death or 'on another rank'}); {how}, with more memory or a "
-            "lower engine.num_workers"
+            f"train: a data worker died after step {step} ({type(failure).__name__} {failure}); {how}, with more "
+            "memory or a lower engine.num_workers"
         )
     log.warning("stopped by SIGTERM after step %d; %s", step, how)
     raise SystemExit(PREEMPTED)
@@ -227,7 +238,6 @@ def _list_skipped(training: Training, micro_batches: list[Batch]) -> int:
     skipped = [index for batch in micro_batches for index in batch.study_index[~batch.is_valid].tolist()]
     for index in skipped:
         record = {"step": training.state.step + 1, "study": training.name_study(index)}
-        with training.skipped_path.open("a") as file:
-            file.write(json.dumps(record) + "\n")
+        append_line(training.skipped_path, record)
         log.warning("skipped study %s: an image cannot be read", record["study"])
     return len(skipped)

@@ -130,14 +130,22 @@ def measure(args: Args, folder: Path, config_yaml: str) -> list[Row]:
     )
     rows: list[Row] = []
     start = time.monotonic()
+    broken: list[str] = []
     for name in args.rows or ROWS:
         log.info("%s ...", name)
-        rows.append(ROWS[name](settings))
+        try:
+            rows.append(ROWS[name](settings))
+        except Exception:
+            log.exception("%s is broken; the others go on", name)
+            broken.append(name)
+            continue
         log.info("%s: %s", name, rows[-1].what)
         content = as_json(rows, settings, time.monotonic() - start)
         (folder / "benchmark.json").write_text(json.dumps(content, indent=1) + "\n")
         (folder / "table.md").write_text(markdown(rows))
     log.info("%.0f s in all; %s\n%s", time.monotonic() - start, folder / "benchmark.json", markdown(rows))
+    if broken:
+        raise RuntimeError(f"benchmark: {', '.join(broken)} broke, see above; rows=[{','.join(broken)}] repeats them")
     return rows
 
 

@@ -14,7 +14,8 @@ def restarted_run(made: Path) -> Path | None:
     """Returns the folder that an earlier start of the same torchrun job trained in; None where this is the first.
 
     Rank 0 has left a note of its folder (`note_run`); what it finds holds for all ranks. How often torchrun has
-    restarted is not asked where the job has a name of its own (`--rdzv-id`): agents on several hosts do not count alike.
+    restarted is not asked where the job has a name of its own (`--rdzv-id`): agents on several hosts do not count
+    alike.
 
     Args:
         made: folder that Hydra made for this start.

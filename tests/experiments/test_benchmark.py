@@ -10,17 +10,38 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from hydra import compose, initialize_config_dir
 
+import benchmark
 from benchmark import ROWS
 from support.benchmarking.contenders import Contender, Timed, compete
 from support.benchmarking.rows import Figure, Row, ratio
 from support.benchmarking.tables import markdown
+from support.entry import typed
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
     *("encoder=tiny", "batch_size=2", "small_batch_size=2", "turns=1", "studies=2", "pool=200", "files=40"),
     *("picture=[300,260]", "encoder.text.layers=1"),
 )
+
+
+def broken_row(_: object) -> Row:
+    raise RuntimeError("no such device")
+
+
+def test_a_row_that_breaks_costs_no_other_row(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture
+) -> None:
+    monkeypatch.setitem(ROWS, "selection", broken_row)
+    monkeypatch.setitem(ROWS, "cache", lambda _: Row("cache", "as it was", [Figure("times", 50.0, ">= 40")]))
+    monkeypatch.setattr("flvlp.engine.log.set_up_console", lambda: None)  # would take the handlers of this test
+    with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
+        args = typed(benchmark.Args, compose("benchmark", overrides=["rows=[selection,cache]"]))
+    with pytest.raises(RuntimeError, match=r"selection broke, see above; rows=\[selection\] repeats them"):
+        benchmark.measure(args, tmp_path, "")
+    assert "no such device" in caplog.text
+    assert "| cache | times | 50.00 |" in (tmp_path / "table.md").read_text()
 
 
 def sleeper(seconds: float, mebibytes: int) -> Callable[[], Any]:

@@ -2,6 +2,7 @@
 
 from dataclasses import replace
 from itertools import combinations
+from typing import Any
 
 import pytest
 import torch
@@ -190,3 +191,32 @@ def test_without_itc_the_fused_head_is_frozen_and_gives_nothing() -> None:
     model = make_model(ALL_TERMS - {"itc"})
     assert model(BATCH).fused is None
     assert not any(p.requires_grad for p in model.encoders.fusion.parameters())
+
+
+def kept_bytes(model: Any) -> int:
+    """Returns what a forward pass keeps for the backward pass besides the parameters."""
+    own, kept = {p.untyped_storage().data_ptr() for p in model.parameters()}, dict[int, int]()
+
+    def keep(tensor: Tensor) -> Tensor:
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = storage.nbytes()
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(keep, lambda tensor: tensor):
+        held = model(BATCH)
+    assert held.frontal.requires_grad, "its graph holds the storages"
+    return sum(kept.values())
+
+
+def test_activation_checkpointing_gives_the_same_gradient_and_keeps_less() -> None:
+    gradients, kept = [], []
+    for is_checkpointed in (False, True):
+        model = make_model().train()
+        if is_checkpointed:
+            model.encoders.checkpoint_activations()
+        kept.append(kept_bytes(model))
+        LossSum(LossConfig(), ALL_TERMS)(model(BATCH), counts_of(BATCH))["total"].backward()
+        gradients.append(torch.cat([p.grad.flatten() for p in model.parameters() if p.grad is not None]))
+    torch.testing.assert_close(gradients[1], gradients[0], rtol=1e-5, atol=1e-7)
+    assert kept[1] < 0.9 * kept[0], f"kept {kept[1]:,} bytes with checkpointing, {kept[0]:,} without"

@@ -144,7 +144,7 @@ def _serve(
 
     torch.set_num_threads(threads)
     run = make(*arguments)
-    start_gib = memory_gib("VmRSS")
+    start_gib = torch.cuda.memory_allocated() / GIB if torch.cuda.is_available() else memory_gib("VmRSS")
     while _is_asked(connection):
         start = time.perf_counter()
         returned = run()

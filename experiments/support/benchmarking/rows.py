@@ -175,7 +175,11 @@ def measure_matmuls(workload: Workload, precision: str, turns: int) -> Callable[
 
 def ranks_row(settings: Settings, size: str) -> Row:
     """Two ranks of one thread beside one process of two, on the same studies together."""
+    import torch
+
     workload: Workload = getattr(settings, size)
+    if torch.cuda.device_count() == 1:
+        return Row(f"ranks_{size}", "not measured: two ranks need two devices, and there is one", [])
     half = workload.sized(workload.batch_size // 2)
     with (
         Contender(our_step, [workload, "auto"], threads=2) as one,

@@ -1,5 +1,7 @@
 """Training steps as contenders: that of `pretrain.py`, and the plain one on the same weights and studies."""
 
+import atexit
+import shutil
 import tempfile
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -132,6 +134,9 @@ def make_training(workload: Workload, precision: str, *, keeps: Path | None = No
     from flvlp.losses.total import LossSum
 
     recipe = workload.encoder.recipe
+    if keeps is None:
+        keeps = Path(tempfile.mkdtemp(prefix="flvlp-benchmark-"))
+        atexit.register(shutil.rmtree, keeps, ignore_errors=True)
     config = EngineConfig(
         lr=recipe.lr, new_lr_scale=recipe.new_lr_scale, precision=precision, epochs=1, warmup_epochs=0
     )
@@ -141,7 +146,7 @@ def make_training(workload: Workload, precision: str, *, keeps: Path | None = No
         LossSum(workload.loss, model.terms),
         config,
         seed=workload.seed,
-        folder=keeps or Path(tempfile.mkdtemp(prefix="flvlp-benchmark-")),
+        folder=keeps,
         is_resumed=False,
         steps_per_epoch=1000,
         studies_per_step=workload.batch_size,
@@ -181,13 +186,15 @@ def compare_losses(workload: Workload, precision: str) -> dict[str, dict[str, fl
     """
     import torch
 
-    from flvlp.engine.optim import autocast_dtype
+    from flvlp.engine.optim import autocast_dtype, choose_attention
     from flvlp.engine.train import count_step
     from flvlp.losses.total import LossSum
     from support.benchmarking.plain import PlainStep
 
     model = make_model(workload)
     device = next(model.parameters()).device
+    dtype = autocast_dtype(precision, device)
+    choose_attention(dtype, device)  # as the step that is timed
     trimmed, padded = (make_batch(workload, is_padded=is_padded) for is_padded in (False, True))
     queue = None if model.queue is None else {key: value.clone() for key, value in model.queue.state_dict().items()}
 
@@ -196,7 +203,6 @@ def compare_losses(workload: Workload, precision: str) -> dict[str, dict[str, fl
         model.zero_grad(set_to_none=True)
         return found
 
-    dtype = autocast_dtype(precision, device)
     with torch.autocast(device.type, dtype=dtype, enabled=dtype is not None):
         output = model(trimmed.to(device))
     ours = LossSum(workload.loss, model.terms)(output, count_step([trimmed], device, float("inf")))
@@ -204,6 +210,7 @@ def compare_losses(workload: Workload, precision: str) -> dict[str, dict[str, fl
     our_gradient = gradient()
     if model.queue is not None and queue is not None:
         model.queue.load_state_dict(queue)
+    choose_attention(None, device)
     plain = PlainStep(model, workload.loss, 1.0, 0.0, 1.0).losses(padded.to(device))
     plain["total"].backward()
     plain_gradient = gradient()

@@ -94,7 +94,8 @@ def count_step(micro_batches: list[Batch], device: torch.device, epoch: float) -
     """
     masked = sum(len(batch.masked_positions) for batch in micro_batches)
     words = sum(int(batch.is_word[batch.lateral_rows].sum()) for batch in micro_batches)
-    counts = distributed.sum_over_ranks(torch.tensor([masked, words], dtype=torch.float32).to(device)).clamp_min(1)
+    host = torch.tensor([masked, words], dtype=torch.float32, pin_memory=device.type == "cuda")
+    counts = distributed.sum_over_ranks(host.to(device, non_blocking=True)).clamp_min(1)
     return Counts(counts[0], counts[1], len(micro_batches), epoch)
 
 

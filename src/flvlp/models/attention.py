@@ -21,13 +21,16 @@ class Attention(nn.Module):
         self.key_value = nn.Linear(width, 2 * width)
         self.out = nn.Linear(width, width)
 
-    def forward(self, queries: Tensor, memory: Tensor, is_memory: Tensor, swaps: Sequence[Tensor] = ()) -> Tensor:
+    def forward(
+        self, queries: Tensor, memory: Tensor, is_memory: Tensor | None, swaps: Sequence[Tensor] = ()
+    ) -> Tensor:
         """Mixes memory for each query.
 
         Args:
             queries: (B, T, D).
             memory: (B, S, D).
-            is_memory: (B, S) bool, False for entries nobody may look at; at least one True a row.
+            is_memory: (B, S) bool, False for entries nobody may look at; at least one True a row. None for all True,
+                which takes kernels that know no mask.
             swaps: n times (B,) int64: the same queries also get the memory of these rows. All is projected once.
 
         Returns:
@@ -36,9 +39,11 @@ class Attention(nn.Module):
         query, key, value = self._split_heads(queries, memory)
         if swaps:
             query = query.repeat(1 + len(swaps), 1, 1, 1)
-            key, value = (torch.cat([own, *(own[rows] for rows in swaps)]) for own in (key, value))
-            is_memory = torch.cat([is_memory, *(is_memory[rows] for rows in swaps)])
-        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=is_memory[:, None, None, :])
+            key, value = (torch.cat([own, *(own.index_select(0, rows) for rows in swaps)]) for own in (key, value))
+            if is_memory is not None:
+                is_memory = torch.cat([is_memory, *(is_memory.index_select(0, rows) for rows in swaps)])
+        mask = None if is_memory is None else is_memory[:, None, None, :]
+        mixed = functional.scaled_dot_product_attention(query, key, value, attn_mask=mask)
         return self.out(mixed.transpose(1, 2).flatten(2))
 
     def weights(self, queries: Tensor, memory: Tensor, is_memory: Tensor) -> Tensor:
@@ -94,7 +99,7 @@ class WordDecoder(nn.Module):
         self.norm = nn.LayerNorm(width)
 
     def forward(
-        self, words: Tensor, is_token: Tensor, memory: Tensor, is_memory: Tensor, swaps: Sequence[Tensor] = ()
+        self, words: Tensor, is_token: Tensor, memory: Tensor, is_memory: Tensor | None, swaps: Sequence[Tensor] = ()
     ) -> Tensor:
         """Decodes words from image features.
 
@@ -102,7 +107,7 @@ class WordDecoder(nn.Module):
             words: (B, T, D) queries.
             is_token: (B, T) bool.
             memory: (B, S, D) patches or key semantics.
-            is_memory: (B, S) bool.
+            is_memory: (B, S) bool; None for all True.
             swaps: n times (B,) int64: the same words also ask the memory of these rows.
 
         Returns:

@@ -177,8 +177,7 @@ class FLVLP(TrainableModel):
 
     def _ask(self, words: Tensor, is_word: Tensor, patches: Tensor, others: list[Tensor]) -> Tensor:
         """Decodes words (M, T, D) against the own patches (M, P, D) and those of n others in one pass."""
-        is_memory = torch.ones(patches.shape[:2], dtype=torch.bool, device=patches.device)
-        asked = self.alignment_decoder(words, is_word, patches, is_memory, others)  # ((1 + n) * M, T, D)
+        asked = self.alignment_decoder(words, is_word, patches, None, others)  # ((1 + n) * M, T, D)
         return asked.unflatten(0, (1 + len(others), len(words))).transpose(0, 1)
 
     def param_groups(self, new_lr_scale: float) -> list[ParamGroup]:

@@ -87,8 +87,9 @@ class TextEncoder(TrunkEncoder):
         Returns:
             words (B, T, D) and report (B, D).
         """
+        seen = is_token[:, None, None, :]  # of (B, T) the trunk would ask the device whether it is all True, and wait
         with self.trunk_context():
-            hidden = self.trunk(input_ids=tokens, attention_mask=is_token.long()).last_hidden_state
+            hidden = self.trunk(input_ids=tokens, attention_mask=seen).last_hidden_state
         words = self.projection(hidden)
         if self.pool == "cls":
             return TextFeatures(words, words[:, 0])

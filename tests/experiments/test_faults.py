@@ -11,7 +11,7 @@ from pathlib import Path
 
 import pytest
 
-from flvlp.engine.checkpoint import damage, list_checkpoints
+from flvlp.engine.checkpoint import NAME, damage, list_checkpoints
 from tests.conftest import Run, environment
 from tests.experiments.test_resume import differences, last_checkpoint
 
@@ -39,12 +39,12 @@ class Moment:
     """When to kill: `seconds` after the checkpoint of a step, or, where that is None, while the next one is written."""
 
     def __init__(self, folder: Path, step: int, seconds: float | None) -> None:
-        self.folder, self.reached = folder, folder / "checkpoints" / f"step_{step:08d}.pt"
+        self.folder, self.reached = folder, NAME.format(step)
         self.seconds, self.seen = seconds, float("inf")
 
     def __call__(self) -> bool:
         """Returns whether it is now."""
-        if self.reached.exists():
+        if any(path.name >= self.reached for path in list_checkpoints(self.folder / "checkpoints")):
             self.seen = min(self.seen, time.monotonic())
         waited = time.monotonic() - self.seen
         return waited >= 0 and is_writing(self.folder) if self.seconds is None else waited >= self.seconds

@@ -20,6 +20,7 @@ ROWS: dict[str, dict[str, Any]] = {  # what of the configuration is not that of 
         "loss.prototype.start_epoch": 0.0,
     },
     "no_key_semantics": {"heads.key_semantics": False},
+    "text_by_contrast": {"heads.words_train_text": False},
     "no_view_alignment": {"loss.view_alignment.weight": 0.0},
     "no_prototypes": {"loss.prototype.weight": 0.0},
     "no_global": {"loss.itc.weight": 0.0, "engine.best_metric": "retrieval/frontal/r1"},

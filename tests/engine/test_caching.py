@@ -27,10 +27,10 @@ PARTS = [
 ]
 
 
-def step(batches: list[Batch], *, caching: bool, dropout: float = 0.0) -> dict[str, Tensor]:
+def step(batches: list[Batch], *, caching: bool, dropout: float = 0.0, **heads: bool) -> dict[str, Tensor]:
     """Returns the gradients of a step with lateral negatives and a queue, and the terms."""
     encoder = encoder_config(text=text_config(dropout=dropout))
-    model = make_model(encoder=encoder, heads=heads_config(lateral_negatives=2, queue=9)).train()
+    model = make_model(encoder=encoder, heads=heads_config(lateral_negatives=2, queue=9, **heads)).train()
     recorder = Recorder([p for p in model.parameters() if p.requires_grad], lr=0.0)
     recorder.param_groups[0]["peak_lr"] = 0.0
     nothing: Any = None
@@ -65,8 +65,10 @@ def differences(found: dict[str, Tensor], expected: dict[str, Tensor]) -> dict[s
     }
 
 
-def test_micro_batches_with_caching_are_one_large_batch() -> None:
-    large, cached = step([join_batches(PARTS)], caching=False), step(PARTS, caching=True)
+@pytest.mark.parametrize("words", [True, False])
+def test_micro_batches_with_caching_are_one_large_batch(words: bool) -> None:
+    large = step([join_batches(PARTS)], caching=False, words_train_text=words)
+    cached = step(PARTS, caching=True, words_train_text=words)
     worst = differences(cached, large)
     assert max(worst.values()) < 1e-4, {name: value for name, value in worst.items() if value >= 1e-4}
     plain = differences(step(PARTS, caching=False), large)

@@ -184,6 +184,8 @@ class HeadsConfig:
         prototypes: K.
         queue: studies of earlier global batches that take part in the prototype codes; 0 for none.
         lateral_negatives: k other studies' views asked by each word; used where loss.view_alignment.negatives=laterals.
+        words_train_text: False lets masked words, and the words that ask both views, train images and decoders and not
+            the text encoder, which contrast and prototypes alone move then (docs/log.md).
     """
 
     key_semantics: bool = True
@@ -195,6 +197,7 @@ class HeadsConfig:
     prototypes: int = 500
     queue: int = 0
     lateral_negatives: int = 2
+    words_train_text: bool = True
 
     def __post_init__(self) -> None:
         check_fields(self, "heads", "(0, 1]", "keep_ratio")

@@ -38,12 +38,17 @@ class FLVLP(TrainableModel):
             text_architecture: of saved encoders that are loaded next, see `Encoders`.
 
         Raises:
-            ValueError: `view_alignment` without a lateral encoder.
+            ValueError: `view_alignment` without a lateral encoder; a text encoder that no term would train.
         """
         super().__init__()
         if "view_alignment" in terms and encoder.lateral.backbone == "none":
             raise ValueError("FLVLP: the term view_alignment needs a lateral encoder; set loss.view_alignment.weight=0")
-        self.terms = terms
+        if not heads.words_train_text and not terms & {"itc", "prototype"}:
+            raise ValueError(
+                "FLVLP: nothing would train the text encoder: heads.words_train_text=false with the terms "
+                f"{', '.join(sorted(terms))} alone; leave it true, or let itc or prototype run"
+            )
+        self.terms, self.words_train_text = terms, heads.words_train_text
         self.encoders = Encoders(encoder, vocab_size, text_architecture)
         self.encoders.fusion.requires_grad_("itc" in terms)
         width, head_width = encoder.width, heads.head_width
@@ -111,13 +116,17 @@ class FLVLP(TrainableModel):
         )
 
     def encode_reports(self, batch: Batch) -> tuple[TextFeatures, Tensor | None]:
-        """Encodes the unmasked and, where `mlm` runs, the masked reports in one pass of 2B.
+        """Encodes the unmasked and, where `mlm` runs, the masked reports; in one pass of 2B where both have a graph.
 
         Returns:
             features of the unmasked reports, and masked_words (B, T, D) or None.
         """
         if "mlm" not in self.terms:
             return self.encoders.encode_text(batch.tokens, batch.is_token), None
+        if not self.words_train_text:
+            with torch.no_grad():
+                masked_words = self.encoders.encode_text(batch.masked_tokens, batch.is_token).words
+            return self.encoders.encode_text(batch.tokens, batch.is_token), masked_words
         tokens = torch.cat([batch.tokens, batch.masked_tokens])
         both = self.encoders.encode_text(tokens, torch.cat([batch.is_token, batch.is_token]))
         size = len(batch.tokens)
@@ -163,7 +172,8 @@ class FLVLP(TrainableModel):
         """
         rows = views.lateral_rows
         present = len(rows)
-        words, is_word = text.words.index_select(0, rows), batch.is_word.index_select(0, rows)
+        words = text.words if self.words_train_text else text.words.detach()
+        words, is_word = words.index_select(0, rows), batch.is_word.index_select(0, rows)
         frontal = views.frontal_patches.index_select(0, rows)
         chosen = views.lateral_patches if lateral_patches is None else lateral_patches
         lateral = chosen.index_select(0, rows)

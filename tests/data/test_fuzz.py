@@ -22,6 +22,7 @@ from flvlp.data.images import ImageReadError, image_size, read_image
 from flvlp.data.readers.config import PairsConfig
 from flvlp.data.readers.pairs import read_pairs
 from flvlp.data.reports import compose_report, split_sections
+from tests.data.damaged import damaged
 from tests.data.dicoms import write_dicom
 
 EXAMPLES = 150
@@ -39,24 +40,6 @@ def picture(kind: str) -> bytes:
 
 
 WHOLE = {kind: picture(kind) for kind in ("png", "jpeg", "dicom")}
-
-
-@st.composite
-def damaged(draw: st.DrawFn, whole: bytes) -> bytes:
-    """Some bytes changed, put in, left out, or the end cut off."""
-    content = bytearray(whole)
-    for _ in range(draw(st.integers(1, 6))):
-        place = draw(st.integers(0, max(len(content) - 1, 0)))
-        match draw(st.sampled_from(["change", "put in", "leave out", "cut off"])):
-            case "change":
-                content[place : place + 1] = draw(st.binary(min_size=1, max_size=4))
-            case "put in":
-                content[place:place] = draw(st.binary(max_size=40))
-            case "leave out":
-                del content[place : place + draw(st.integers(1, 40))]
-            case "cut off":
-                del content[place:]
-    return bytes(content)
 
 
 @pytest.fixture(scope="module")

@@ -1,5 +1,7 @@
 """Run lengths of both conventions: against a loop over the numbers, there and back, and bad texts."""
 
+from collections.abc import Callable
+
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -131,6 +133,32 @@ def test_a_text_that_is_no_mask_says_what_is_wrong_in_a_few_words(text: str, par
             decode(text, (2, 3))
         assert part in str(caught.value)
         assert len(str(caught.value)) < 300, f"a message of {len(str(caught.value))} characters"
+
+
+@given(
+    st.text(max_size=200)
+    | st.text("0123456789 -+._\t\n\u0663\u00b2", max_size=60)
+    | st.lists(st.integers(-2, 60) | st.integers(0, 10**15), max_size=9).map(lambda some: " ".join(map(str, some))),
+    SHAPES,
+)
+@settings(deadline=None, max_examples=300)
+def test_any_text_is_a_mask_or_refused_with_the_one_error_there_is(text: str, shape: tuple[int, int]) -> None:
+    readers: list[Callable[[], np.ndarray]] = [
+        lambda: decode_relative(text, shape),
+        lambda: decode_absolute(text, shape),
+        lambda: decode_absolute(text, shape, one_based=False),
+        lambda: RLEMasks([(text, text)], shape).of(0),
+    ]
+    for read in readers:
+        try:
+            mask = read()
+        except ValueError as error:
+            assert str(error).startswith("run lengths: "), repr(error)
+            assert len(str(error)) < 400, f"a message of {len(str(error))} characters"
+        else:
+            assert (mask.shape, mask.dtype) == (shape, bool)
+            numbers = [int(token) for token in text.split()]
+            assert mask.sum() <= sum(numbers[1::2]), "more pixels than the lengths add up to"
 
 
 def test_a_million_huge_runs_are_refused_without_filling_memory() -> None:

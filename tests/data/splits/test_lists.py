@@ -52,6 +52,7 @@ FORMS: dict[str, tuple[str | bytes, list[str]]] = {
     "a table": ('Path,Sex,Age\n"train/a 1.jpg","Male",60\n"b2.jpg","Female",61\n', ["a 1", "b2"]),
     "tabs": ("Image Index\tFinding\na_1.png\t0\n7\t1\n", ["a_1", "7"]),
     "a byte order mark and blank lines": (b"\xef\xbb\xbf\r\n01.png\r\n\r\n  \r\n02.png\r\n", ["01", "02"]),
+    "lines of separators alone": ('1.png\n,\n\t ,\n""\n"\n2\n', ["1", "2"]),
     "names that have no digit": ("alpha.png\nbeta.png\n", ["alpha", "beta"]),
 }
 

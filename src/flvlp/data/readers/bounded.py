@@ -22,9 +22,13 @@ def largest_content(size: int) -> int:
     return min(LARGEST, max(ALWAYS_ALLOWED, HIGHEST_RATIO * size))
 
 
-def too_large(path: Path, limit: int) -> ValueError:
-    """Returns the error for a packed file that holds more than `limit` bytes."""
-    return ValueError(
+class TooLargeError(ValueError):
+    """A file that holds more than it may."""
+
+
+def too_large(path: Path, limit: int) -> TooLargeError:
+    """Returns the error for a file that holds more than `limit` bytes."""
+    return TooLargeError(
         f"{path}: holds more than {limit:,} bytes, and is {path.stat().st_size:,} bytes large; a table, list or archive"
         f" of reports has at most {LARGEST:,}, and {HIGHEST_RATIO} times what it is packed to; take the published file"
     )
@@ -52,7 +56,7 @@ class _Bounded(io.RawIOBase):
 def open_bounded(path: Path) -> Iterator[BinaryIO]:
     """Opens a file to be read from its start to its end, unpacked where its name ends in `.gz` or `.tgz`.
 
-    Reading raises ValueError, which names the file and the limit, as soon as there is more than `largest_content`
+    Reading raises TooLargeError, which names the file and the limit, as soon as there is more than `largest_content`
     allows (`LARGEST` of a plain file), and what `gzip` raises where the file is damaged.
     """
     is_packed = path.name.lower().endswith(_PACKED)

@@ -7,13 +7,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from xml.etree import ElementTree
 
-from flvlp.data.readers.bounded import open_bounded, read_json
+from flvlp.data.readers.bounded import LARGEST, TooLargeError, open_bounded, read_json
 from flvlp.data.readers.tables import Table, listed, read_table, shown
 from flvlp.data.reports import Sections, compose_report
 
 ARCHIVES = ("NLMCXR_reports.tgz", "NLMCXR_reports.tar.gz")
 XML_FOLDERS = ("ecgen-radiology", "reports", ".")
 _LARGEST_FILE = 1 << 20  # bytes of one report file; the published ones have at most 12,000
+# What damaged archives and hostile headers lead to in tarfile: numbers that are none, headers of headers of headers.
+_TAR_ERRORS = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, LookupError, RecursionError)
 # R2Gen's parts; one copy of its file in circulation names the third by four spaces.
 _PARTS = {"train": "train", "val": "validation", "test": "test", "": "test"}
 
@@ -76,7 +78,7 @@ def xml_texts(path: Path, policy: str, hides: bool = False) -> list[Text]:
             is damaged or holds more than `open_bounded` gives.
     """
     texts = {}
-    for name, content in _xml_files(path):
+    for name, content in _xml_files(path, hides):
         file = shown(name, hides) if hides else name
         if len(content) > _LARGEST_FILE or b"<!ENTITY" in content.replace(b"\0", b""):  # UTF-16 too
             raise ValueError(
@@ -104,7 +106,7 @@ def xml_texts(path: Path, policy: str, hides: bool = False) -> list[Text]:
     return [texts[uid] for uid in sorted(texts, key=lambda uid: (len(uid), uid))]
 
 
-def _xml_files(path: Path) -> Iterator[tuple[str, bytes]]:
+def _xml_files(path: Path, hides: bool) -> Iterator[tuple[str, bytes]]:
     if path.is_dir():
         for file in sorted(path.glob("*.xml")):
             with file.open("rb") as opened:
@@ -114,6 +116,9 @@ def _xml_files(path: Path) -> Iterator[tuple[str, bytes]]:
         # As a stream: a header of tar may also ask for more than there should be.
         with open_bounded(path) as unpacked, tarfile.open(fileobj=unpacked, mode="r|") as archive:
             for member in archive:
+                # A header may send tarfile back, or so far on that it reads beyond the end for years.
+                if member.size < 0 or not member.offset < archive.offset <= LARGEST:
+                    raise tarfile.ReadError(f"a member of {member.size} bytes that ends at {archive.offset}")
                 if member.isfile() and member.name.endswith(".xml"):
                     opened_member = archive.extractfile(member)
                     assert opened_member is not None
@@ -121,8 +126,13 @@ def _xml_files(path: Path) -> Iterator[tuple[str, bytes]]:
             # gzip compares its checksum at the end of the file, which lies behind the end mark of tar.
             while unpacked.read(_LARGEST_FILE):
                 pass
-    except (tarfile.TarError, EOFError, OSError, zlib.error) as error:
-        raise ValueError(f"{path}: cannot be read as an archive ({error}); download it again") from error
+    except TooLargeError:
+        raise
+    except _TAR_ERRORS as error:
+        reason = type(error).__name__ if hides else error
+        raise ValueError(f"{path}: cannot be read as an archive ({reason}); download it again") from (
+            None if hides else error
+        )
 
 
 def _uid(tree: ElementTree.Element) -> str:

@@ -1,6 +1,7 @@
 """Finds the reports of MIMIC-CXR: a tree of text files, or the zip file that PhysioNet ships."""
 
 import lzma
+import struct
 import zlib
 from collections.abc import Iterator, Sequence
 from contextlib import ExitStack, contextmanager
@@ -8,7 +9,7 @@ from pathlib import Path
 from typing import Protocol
 from zipfile import BadZipFile, ZipFile, ZipInfo
 
-from flvlp.data.readers.bounded import largest_content, too_large
+from flvlp.data.readers.bounded import TooLargeError, largest_content, too_large
 from flvlp.data.readers.config import MimicCxrConfig
 from flvlp.data.readers.tables import shown
 
@@ -17,9 +18,12 @@ REPORTS_ZIP = "mimic-cxr-reports.zip"
 REPORT_FOLDERS = ("", "mimic-cxr-reports", "mimic-cxr/2.1.0", "mimic-cxr/2.0.0")
 # Bytes. A published report has a few thousand; more is another file, or a member that was made to fill the memory.
 LONGEST_REPORT = 1_000_000
-# What the zip module raises on a damaged, encrypted (RuntimeError) or unknown member (one of its subclasses); several
-# of these messages hold its name.
-_ZIP_ERRORS = (BadZipFile, RuntimeError, EOFError, OSError, zlib.error, lzma.LZMAError)
+# What the zip module raises on a damaged directory (ValueError, struct.error), and on a damaged, encrypted
+# (RuntimeError) or unknown member (one of its subclasses); several of these messages hold its name.
+_ZIP_ERRORS = (
+    *(BadZipFile, RuntimeError, ValueError, LookupError, EOFError, OSError),
+    *(zlib.error, lzma.LZMAError, struct.error),
+)
 
 
 class Place(Protocol):
@@ -107,6 +111,8 @@ class Reports:
         for place in self.places:
             try:
                 data = place.read(name)
+            except TooLargeError:
+                raise
             except _ZIP_ERRORS as error:
                 # `from None`: the original message holds the path.
                 raise ValueError(

@@ -48,7 +48,7 @@ def read_list(path: Path, folders: int = 0) -> list[str]:
         lines = read_bounded(path).decode("utf-8-sig").splitlines()
     except UnicodeDecodeError as error:
         raise ValueError(f"{path}: not UTF-8 ({error.reason}, byte {error.start}); save the list as UTF-8") from error
-    names = [_first_field(line) for line in lines if line.strip()]
+    names = [name for line in lines if (name := _first_field(line))]
     if names and not any(map(str.isdigit, names[0])) and not names[0].lower().endswith(_SUFFIXES):
         names = names[1:]
     if not names:
@@ -57,12 +57,13 @@ def read_list(path: Path, folders: int = 0) -> list[str]:
 
 
 def _first_field(line: str) -> str:
+    """Returns what a line names, "" where it holds separators alone."""
     line = line.strip().strip('"')
     lowered = line.lower()
     ends = [lowered.find(suffix) + len(suffix) for suffix in _SUFFIXES if suffix in lowered]
     if ends:
         return line[: min(ends)]
-    return line.replace("\t", " ").replace(",", " ").split()[0]
+    return next(iter(line.replace("\t", " ").replace(",", " ").split()), "")
 
 
 def read_lists(folder: Path, keys: Sequence[str], folders: int = 0) -> list[str]:

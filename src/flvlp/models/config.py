@@ -177,15 +177,12 @@ class HeadsConfig:
 
     Attributes:
         key_semantics: False gives all valid patches to the MLM decoder (ablation).
-        keep_ratio: share of a study's valid patches that are kept.
-        aggregate_percent: kept patches are aggregated to (percent * (Pf + Pl)) // 100 tokens.
+        keep_ratio, aggregate_percent: share of patches that are kept; they make (percent * (Pf + Pl)) // 100 tokens.
         mlm_depth, alignment_depth: self-attention blocks behind the cross-attention.
         head_width: channels of one attention head.
-        prototypes: K.
-        queue: studies of earlier global batches that take part in the prototype codes; 0 for none.
+        prototypes, queue: K, and studies of earlier global batches that take part in their codes; 0 for none.
         lateral_negatives: k other studies' views asked by each word; used where loss.view_alignment.negatives=laterals.
-        words_train_text: False lets masked words, and the words that ask both views, train images and decoders and not
-            the text encoder, which contrast and prototypes alone move then (docs/log.md).
+        words_train_text: False: masked words, and those that ask both views, train images and decoders alone.
     """
 
     key_semantics: bool = True

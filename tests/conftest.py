@@ -10,6 +10,8 @@ import pytest
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "experiments"))  # as `python experiments/<task>.py` does
+SOURCES = os.pathsep.join(str(ROOT / folder) for folder in ("src", "tests/strict"))
+os.environ["PYTHONPATH"] = os.pathsep.join(filter(None, (SOURCES, os.environ.get("PYTHONPATH"))))
 
 # The smallest run that goes through everything: 64-px phantoms, a few steps.
 PHANTOMS = ("dataset.studies=60", "dataset.validation_fraction=0.3", "dataset.workers=1")
@@ -42,9 +44,9 @@ def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def environment() -> dict[str, str]:
-    """Returns the environment of a run: these sources, one thread, nothing of an outer torchrun."""
+    """Returns the environment of a run: these sources, their warnings as errors, one thread, no outer torchrun."""
     kept = {key: value for key, value in os.environ.items() if key not in ("RANK", "LOCAL_RANK", "WORLD_SIZE")}
-    return kept | {"PYTHONPATH": str(ROOT / "src"), "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
+    return kept | {"PYTHONPATH": SOURCES, "OMP_NUM_THREADS": "1", "TOKENIZERS_PARALLELISM": "false"}
 
 
 @pytest.fixture(scope="session")

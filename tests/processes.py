@@ -1,5 +1,6 @@
 """What tests ask of processes that they start."""
 
+import logging
 import os
 import signal
 import subprocess
@@ -42,6 +43,19 @@ def kill_all(pid: int) -> None:
         os.kill(pid, signal.SIGKILL)
     for child in children:
         kill_all(child)
+
+
+@contextmanager
+def root_logging() -> Iterator[None]:
+    """Leaves the root logger as it was; log files that a run has opened in this process are closed."""
+    root = logging.getLogger()
+    handlers, level = list(root.handlers), root.level
+    try:
+        yield
+    finally:
+        for one in [one for one in root.handlers if one not in handlers]:
+            one.close()
+        root.handlers[:], root.level = handlers, level
 
 
 @contextmanager

@@ -2,7 +2,6 @@
 
 import importlib
 import json
-import logging
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ from hydra import compose, initialize_config_dir
 from flvlp import distributed
 from support.entry import typed
 from tests.experiments.made_runs import write_sweep
+from tests.processes import root_logging
 
 CONF = Path(__file__).parents[2] / "conf"
 # A stand-in that is made in a second, and encoders without training.
@@ -35,8 +35,6 @@ def standin_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
 @pytest.fixture
 def task(tmp_path: Path, standin_root: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Callable[..., Path]]:
     """Returns `run(entry, *overrides)`, which runs a task on a small stand-in and returns its run folder."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
     monkeypatch.chdir(tmp_path)
 
     def run(entry: str, *overrides: str) -> Path:
@@ -48,12 +46,12 @@ def task(tmp_path: Path, standin_root: Path, monkeypatch: pytest.MonkeyPatch) ->
             config = compose(entry, overrides=[*shared, *overrides])
         module = importlib.import_module(entry)
         folder.mkdir()
-        getattr(module, entry)(typed(module.Args, config), folder, "")
+        with root_logging():
+            getattr(module, entry)(typed(module.Args, config), folder, "")
         return folder
 
     yield run
     distributed.stop()  # a task that fails does not come to it
-    root.handlers[:], root.level = handlers, level
 
 
 def result_of(folder: Path) -> dict[str, Any]:

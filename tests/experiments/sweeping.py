@@ -2,7 +2,6 @@
 
 import contextlib
 import io
-import logging
 import sys
 from dataclasses import dataclass
 from pathlib import Path
@@ -10,6 +9,7 @@ from pathlib import Path
 import pretrain
 from flvlp import distributed
 from support.chain import quoted
+from tests.processes import root_logging
 
 JOB = (
     "dataset.studies=24",
@@ -54,15 +54,14 @@ def start_sweep(phantoms: Path, folder: Path, *overrides: str) -> Ended:
         f"hydra.sweep.dir={quoted(folder)}",
         *overrides,
     ]
-    root, said = logging.getLogger(), io.StringIO()
-    handlers, level, argv = list(root.handlers), root.level, sys.argv
+    said, argv = io.StringIO(), sys.argv
     sys.argv, status = line, 0
     try:
-        with contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
+        with root_logging(), contextlib.redirect_stdout(said), contextlib.redirect_stderr(said):
             pretrain.main()
     except SystemExit as ended:
         status = int(ended.code or 0)
     finally:
         distributed.stop()  # a job that breaks does not come to it
-        sys.argv, root.handlers[:], root.level = argv, handlers, level
+        sys.argv = argv
     return Ended(status, said.getvalue())

@@ -39,6 +39,7 @@ from tests.conftest import PHANTOMS, SMALL
 from tests.engine.test_log import events
 from tests.experiments.conftest import CONF
 from tests.experiments.test_resume import differences, last_checkpoint
+from tests.processes import root_logging
 
 STUDIES = ("key_patches", "masked_words-0", "masked_words-1", "words_in_both_views-0", "words_in_both_views-1")
 EVERYTHING = {f"{name}.png" for name in (*STUDIES, "prototype_usage", "prototype_studies")}
@@ -212,18 +213,16 @@ def test_a_frame_has_its_colour_and_the_picture_stays_inside() -> None:
 @pytest.fixture
 def pretrained(tmp_path: Path, phantom_root: Path) -> Iterator[Callable[..., Path]]:
     """Returns `run(name, *overrides)`, which pre-trains inside this process and returns the run folder."""
-    root = logging.getLogger()
-    handlers, level = list(root.handlers), root.level
 
     def run(name: str, *overrides: str) -> Path:
         with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
             config = compose("pretrain", overrides=[f"dataset.root={phantom_root}", *PHANTOMS, *SMALL, *overrides])
-        pretrain.pretrain(typed(pretrain.Args, config), tmp_path / name, "")
+        with root_logging():
+            pretrain.pretrain(typed(pretrain.Args, config), tmp_path / name, "")
         return tmp_path / name
 
     yield run
     distributed.stop()
-    root.handlers[:], root.level = handlers, level
 
 
 def test_training_with_figures_is_bitwise_that_without(pretrained: Callable[..., Path]) -> None:

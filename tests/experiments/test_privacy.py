@@ -6,8 +6,11 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from hydra import initialize_config_dir
 from PIL import Image
 
+from report import Args, write_report
+from support.entry import CONF
 from tests.conftest import Run
 
 STUDIES = 60
@@ -31,17 +34,20 @@ def table(tmp_path_factory: pytest.TempPathFactory) -> Path:
     folder = tmp_path_factory.mktemp("data")
     (folder / SECRETS["folder"]).mkdir()
     generator, rows = np.random.default_rng(0), []
+    mask = f"{SECRETS['folder']}/{SECRETS['file']}-mask.png"
+    Image.fromarray(np.pad(np.full((30, 30), 255, dtype=np.uint8), 20)).save(folder / mask)
     for number in range(STUDIES):
         name = f"{SECRETS['folder']}/{SECRETS['file']}{number}.png"
         Image.fromarray(generator.integers(0, 256, (70, 70), dtype=np.uint8)).save(folder / name)
         report = f"{REPORTS[number % 4]} Compared with {WORDS[number]}."
         lateral = name if number % 2 else ""
         part = ("train", "train", "train", "validation", "test")[number % 5]
-        rows.append([name, lateral, report, f"{SECRETS['patient']}{number}", part, number % 2, (number // 2) % 2])
+        labels = [number % 2, (number // 2) % 2, mask if number % 2 else ""]
+        rows.append([name, lateral, report, f"{SECRETS['patient']}{number}", part, *labels])
     (folder / f"{SECRETS['folder']}/{SECRETS['file']}0.png").write_bytes(b"no picture")  # of the training part
     path = folder / "studies.csv"
     with path.open("w", newline="") as file:
-        header = ["Path_frontal", "Path_lateral", "Report", "patient", "part", "effusion", "edema"]
+        header = ["Path_frontal", "Path_lateral", "Report", "patient", "part", "effusion", "edema", "mask"]
         csv.writer(file).writerows([header, *rows])
     return path
 
@@ -53,6 +59,23 @@ def credentialed(table: Path) -> tuple[str, ...]:
         *("dataset=pairs", f"dataset.csv={table}", "dataset.credentialed=true", "dataset.patient_column=patient"),
         *("dataset.split_column=part", "dataset.label_columns=[effusion,edema]", "dataset.on_error=skip"),
     )
+
+
+@pytest.fixture(scope="module")
+def objects(tmp_path_factory: pytest.TempPathFactory) -> tuple[str, ...]:
+    """Returns the overrides that read Object-CXR, whose file names are its ids, as credentialed data."""
+    folder = tmp_path_factory.mktemp("objects")
+    for part, count in (("train", 12), ("dev", 6)):
+        (folder / part).mkdir()
+        rows = []
+        for number in range(count):
+            name = f"{SECRETS['file']}{number}.jpg"
+            Image.new("L", (70, 70), 20 * (number % 10)).save(folder / part / name)
+            rows.append((name, "0 10 10 40 40" if number % 2 else ""))
+        with (folder / f"{part}.csv").open("w", newline="") as file:
+            csv.writer(file).writerows([("image_name", "annotation"), *rows])
+    (folder / "train" / f"{SECRETS['file']}2.jpg").write_bytes(b"no picture")
+    return ("dataset=object_cxr", f"dataset.root={folder}", "dataset.credentialed=true", "dataset.on_error=skip")
 
 
 def leaks(folder: Path, said: str) -> Iterator[str]:
@@ -71,7 +94,13 @@ def leaks(folder: Path, said: str) -> Iterator[str]:
 def pretrained(run: Run, credentialed: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
     """Returns the folder of a pre-training with every picture and figure that it can draw, and what it printed."""
     folder = tmp_path_factory.mktemp("pretrained")
-    drawn = ("engine.figures_every=1", "engine.projector=20", "engine.log_pictures=4", "engine.profile=true")
+    drawn = (
+        "engine.figures_every=1",
+        "engine.projector=20",
+        "engine.log_pictures=4",
+        "engine.profile=true",
+        "engine.keep_checkpoints=1",
+    )
     done = run(*credentialed, *drawn, f"hydra.run.dir={folder / 'run'}", cwd=folder)
     assert done.returncode == 0, done.stderr[-3000:]
     assert "skipped study #" in done.stderr, "the unreadable picture was never met"
@@ -89,19 +118,82 @@ def test_pre_training_leaves_no_word_id_or_path_behind(pretrained: tuple[Path, s
     assert not found, f"{len(found)} leaks: {found[:10]}"
 
 
-@pytest.mark.parametrize("line", ["classify task=linear_probe", "zeroshot prompts=findings", "retrieve"])
+MASKS = "dataset.mask_column=mask dataset.label_columns=[effusion]"
+SHORT = "task.model.width=32 task.fit.epochs=1 task.fit.num_workers=0 task.fit.warmup_epochs=0 task.fit.min_steps=0"
+LINES = (
+    "classify task=linear_probe",
+    "zeroshot prompts=findings",
+    "retrieve",
+    f"segment {MASKS} {SHORT}",
+    f"detect {SHORT}",
+    f"explain action=grounding task.num_workers=0 {MASKS}",
+    "explain action=study phrase=effusion dataset.log_images=true",
+)
+Task = Callable[..., Path]
+
+
+@pytest.fixture
+def given(pretrained: tuple[Path, str]) -> tuple[str, ...]:
+    """Returns the overrides with which a task takes the pre-trained encoders."""
+    return (f"encoders={pretrained[0] / 'run' / 'encoders'}", "~encoder.resize", "~encoder.crop")
+
+
+@pytest.mark.parametrize("line", LINES, ids=[" ".join(line.split()[:2]) for line in LINES])
 def test_a_task_leaves_no_word_id_or_path_behind(
-    task: Callable[..., Path],
-    capfd: pytest.CaptureFixture[str],
-    pretrained: tuple[Path, str],
-    credentialed: tuple[str, ...],
-    line: str,
+    task: Task, capfd: pytest.CaptureFixture[str], given: tuple[str, ...], request: pytest.FixtureRequest, line: str
 ) -> None:
     entry, *overrides = line.split()
-    encoders = pretrained[0] / "run" / "encoders"
-    folder = task(entry, *credentialed, *overrides, f"encoders={encoders}", "~encoder.resize", "~encoder.crop")
+    data = request.getfixturevalue("objects" if entry == "detect" else "credentialed")
+    folder = task(entry, *data, *overrides, *given)
     out, err = capfd.readouterr()
-    found = sorted(leaks(folder, out + err))
+    assert len(list(folder.iterdir())) > 2, "it wrote nothing"
+    found = sorted(leaks(folder.parent, out + err))  # the working directory too
+    assert not found, f"{len(found)} leaks: {found[:10]}"
+
+
+def test_a_refusal_to_draw_leaves_no_word_id_or_path_behind(
+    task: Task, capfd: pytest.CaptureFixture[str], credentialed: tuple[str, ...], tmp_path: Path
+) -> None:
+    with pytest.raises(ValueError, match="pairs is credentialed") as caught:
+        task("explain", *credentialed, "action=study")
+    out, err = capfd.readouterr()
+    found = sorted(leaks(tmp_path, out + err + str(caught.value)))
+    assert not found, f"{len(found)} leaks: {found[:10]}"
+
+
+@pytest.fixture(scope="module")
+def swept(run: Run, credentialed: tuple[str, ...], tmp_path_factory: pytest.TempPathFactory) -> tuple[Path, str]:
+    """Returns the folder of a sweep whose second job breaks at the unreadable picture, and what it printed."""
+    folder = tmp_path_factory.mktemp("swept")
+    asked = (
+        "engine.max_steps=2",
+        "engine.keep_checkpoints=1",
+        "dataset.on_error=skip,raise",
+        f"hydra.sweep.dir={folder / 'sweep'}",
+    )
+    done = run("-m", *credentialed, *asked, cwd=folder)
+    assert done.returncode == 1, done.stderr[-3000:]
+    assert (folder / "sweep" / "0" / "finished.json").is_file()
+    assert "ImageReadError" in (folder / "sweep" / "1" / "failed.txt").read_text()
+    return folder, done.stdout + done.stderr
+
+
+def test_a_broken_job_of_a_sweep_leaves_no_word_id_or_path_behind(swept: tuple[Path, str]) -> None:
+    found = sorted(leaks(*swept))
+    assert not found, f"{len(found)} leaks: {found[:10]}"
+
+
+def test_a_report_leaves_no_word_id_or_path_behind(
+    task: Task, capfd: pytest.CaptureFixture[str], given: tuple[str, ...], request: pytest.FixtureRequest
+) -> None:
+    retrieved = task("retrieve", *request.getfixturevalue("credentialed"), *given)
+    folders = [retrieved, *(request.getfixturevalue(name)[0] for name in ("pretrained", "swept"))]
+    page = retrieved.parent / "report" / "report.html"
+    with initialize_config_dir(version_base="1.3", config_dir=CONF):
+        write_report(Args(runs=[str(folder) for folder in folders], draws=20), page.parent, "")
+    out, err = capfd.readouterr()
+    assert "ImageReadError" in page.read_text(), "the broken job is not told of"
+    found = sorted(leaks(retrieved.parent, out + err))
     assert not found, f"{len(found)} leaks: {found[:10]}"
 
 

@@ -1,6 +1,7 @@
 """Every command that README and docs show exists, and composes to a valid configuration."""
 
 import importlib
+import os
 import re
 import shlex
 import subprocess
@@ -36,7 +37,9 @@ def expanded(command: str) -> list[str]:
     if "make " not in command:
         return [command]
     dry = command.replace("make ", "make --dry-run --no-print-directory ", 1)
-    done = subprocess.run(["bash", "-c", dry], cwd=ROOT, capture_output=True, text=True, check=False)
+    of_make = ("MAKEFLAGS", "MAKEOVERRIDES", "MFLAGS", "ARGS")  # of the make that runs these tests
+    rest = {key: value for key, value in os.environ.items() if key not in of_make}
+    done = subprocess.run(["bash", "-c", dry], cwd=ROOT, env=rest, capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     return [line for line in done.stdout.splitlines() if "experiments/" in line]
 

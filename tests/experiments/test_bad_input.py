@@ -57,7 +57,7 @@ def test_an_unreadable_picture_ends_the_run_with_workers_that_wait_for_more(
     assert time.monotonic() - started < 120, "the process waited for its workers"
 
 
-@pytest.mark.parametrize("workers", [0, 1])
+@pytest.mark.parametrize("workers", [pytest.param(0, marks=pytest.mark.slow), 1])
 def test_an_unreadable_picture_costs_no_step_that_was_taken(run: Run, tmp_path: Path, workers: int) -> None:
     path = write_pairs(tmp_path)
     settings = ("engine.max_steps=1", "engine.batch_size=1", "engine.epochs=1", "engine.validate=false")

@@ -18,6 +18,7 @@ from support.benchmarking.contenders import Contender, Timed, compete
 from support.benchmarking.rows import Figure, Row, ratio
 from support.benchmarking.tables import markdown
 from support.entry import typed
+from tests.processes import root_logging
 
 ROOT = Path(__file__).parents[2]
 SMALL = (
@@ -35,10 +36,13 @@ def test_a_row_that_breaks_costs_no_other_row(
 ) -> None:
     monkeypatch.setitem(ROWS, "selection", broken_row)
     monkeypatch.setitem(ROWS, "cache", lambda _: Row("cache", "as it was", [Figure("times", 50.0, ">= 40")]))
-    monkeypatch.setattr("flvlp.engine.log.set_up_console", lambda: None)  # would take the handlers of this test
+    monkeypatch.setattr("flvlp.engine.log.set_up_console", lambda: None)  # would take away that of caplog
     with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
         args = typed(benchmark.Args, compose("benchmark", overrides=["rows=[selection,cache]"]))
-    with pytest.raises(RuntimeError, match=r"selection broke, see above; rows=\[selection\] repeats them"):
+    with (
+        root_logging(),
+        pytest.raises(RuntimeError, match=r"selection broke, see above; rows=\[selection\] repeats them"),
+    ):
         benchmark.measure(args, tmp_path, "")
     assert "no such device" in caplog.text
     assert "| cache | times | 50.00 |" in (tmp_path / "table.md").read_text()

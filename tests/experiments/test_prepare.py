@@ -72,6 +72,7 @@ def test_a_dry_run_counts_and_makes_nothing(prepare: Command, folder: Path) -> N
     assert not list((folder / "cache" / "pixels").glob("chexpert-*"))
 
 
+@pytest.mark.slow
 def test_two_ranks_and_their_workers_read_the_cache_of_their_size(prepare: Command, folder: Path, run: Run) -> None:
     assert prepare("dataset=iu_xray", "long_side=64").returncode == 0
     overrides = ("dataset=iu_xray", *STANDIN[:2], "dataset.cache=require", "engine.max_steps=1", "engine.batch_size=4")

@@ -99,7 +99,7 @@ def test_two_processes_train_and_agree_with_one_on_validation(run: Run, tmp_path
 @pytest.mark.parametrize(
     "overrides",
     [
-        ("loss=itc",),
+        pytest.param(("loss=itc",), marks=pytest.mark.slow),  # sweeps run it too
         ("encoder/lateral=none",),
         ("encoder/lateral=shared", "loss.itc.weight=0"),
         ("engine.precision=bf16", "deterministic=true"),

@@ -107,6 +107,7 @@ def test_the_process_that_makes_it_is_no_rank(text: Any, tmp_path: Path, monkeyp
     assert not {"RANK", "WORLD_SIZE", "LOCAL_RANK", "MASTER_ADDR"} & set(seen)
 
 
+@pytest.mark.slow
 def test_pre_training_starts_from_it_and_resumes(run: Run, tmp_path: Path) -> None:
     overrides = [
         "encoder.text.weights=reports",

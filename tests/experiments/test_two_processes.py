@@ -18,7 +18,7 @@ TASKS = {
 }
 
 
-@pytest.mark.parametrize("name", TASKS)
+@pytest.mark.parametrize("name", ["zeroshot", pytest.param("probe", marks=pytest.mark.slow), "finetune"])
 def test_two_processes_give_the_row_of_one(
     name: str, task: Callable[..., Path], tmp_path: Path, standin_root: Path
 ) -> None:

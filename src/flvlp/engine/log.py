@@ -37,6 +37,8 @@ def set_up_console() -> None:
     handler = logging.StreamHandler()
     handler.setFormatter(FORMAT)
     root = logging.getLogger()
+    for earlier in [one for one in root.handlers if isinstance(one, logging.FileHandler)]:
+        earlier.close()  # the log.txt of an earlier job of this process
     root.handlers[:] = [handler, MemoryHandler(EARLY_LINES, flushLevel=logging.CRITICAL + 1)]
     root.setLevel(logging.INFO if distributed.launched_rank() == 0 else logging.WARNING)
     for noisy in ("httpx", "httpcore", "filelock", "matplotlib", "PIL"):

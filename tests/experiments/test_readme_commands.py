@@ -6,13 +6,12 @@ import subprocess
 import sys
 from collections.abc import Callable
 from pathlib import Path
+from typing import Any
 
 import pytest
 
 from tests.conftest import ROOT, environment
 from tests.test_commands import COMMANDS, expanded
-
-pytestmark = pytest.mark.slow
 
 # What needs the reader's own data, four devices, or another environment.
 ELSEWHERE = (
@@ -73,7 +72,17 @@ def test_most_of_the_readme_is_run() -> None:
     assert len(README) >= 14, [command for command, _ in README]
 
 
-@pytest.mark.parametrize(("command", "line"), README, ids=[command for command, _ in README])
+def cases() -> list[Any]:
+    """Returns every command; a sweep, several processes and a second pre-training are slow."""
+    found: list[Any] = []
+    for command, line in README:
+        is_first = not any("pretrain" in str(one.values[1]) for one in found)
+        is_quick = " -m " not in line and ("pretrain" not in line or is_first)
+        found.append(pytest.param(command, line, id=command, marks=[] if is_quick else pytest.mark.slow))
+    return found
+
+
+@pytest.mark.parametrize(("command", "line"), cases())
 def test_a_command_runs_as_written(run: Callable[[str], str], command: str, line: str) -> None:
     printed = run(line)
     expected = "#SBATCH" if "dry_run" in command else "finished at step" if "pretrain" in line else "written: "

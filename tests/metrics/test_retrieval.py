@@ -5,7 +5,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from flvlp.metrics.retrieval import recall_at, retrieval
+from flvlp.metrics.retrieval import _similarities, recall_at, retrieval
 
 SEEDS = range(20)
 
@@ -82,3 +82,13 @@ def test_retrieval_gives_both_directions_and_their_mean_over_the_whole_pool() ->
 
 def test_an_empty_pool_has_no_figures() -> None:
     assert retrieval(torch.zeros(0, 4), torch.zeros(0, 4)) == {}
+
+
+def test_all_blocks_of_similarities_are_in_the_same_memory() -> None:
+    queries, gallery = torch.randn(10, 4), torch.randn(7, 4)
+    places, rows = set(), 0
+    for _, block in _similarities(queries, gallery, 4):
+        places.add(block.data_ptr())
+        rows += len(block)
+    assert rows == 10
+    assert len(places) == 1, "memory would grow with the number of pairs"

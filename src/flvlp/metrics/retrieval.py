@@ -108,7 +108,7 @@ def first_hits(
     sorted_groups, order = torch.sort(gallery_groups)
     firsts = torch.searchsorted(sorted_groups, query_groups)
     counts = torch.searchsorted(sorted_groups, query_groups, right=True) - firsts
-    parts = [torch.zeros(3, 0, dtype=torch.int64, device=queries.device)]
+    found = torch.zeros(3, len(queries), dtype=torch.int64, device=queries.device)
     for rows, similarity in _similarities(queries, gallery, chunk):
         row, item = _correct_pairs(firsts[rows], counts[rows], order)
         of_correct = similarity[row, item].nan_to_num(nan=-torch.inf)
@@ -117,8 +117,8 @@ def first_hits(
         tied_correct = torch.zeros_like(counts[rows]).index_add(0, row, is_best.long())
         better = (similarity > best.unsqueeze(1)).sum(dim=1, dtype=torch.int32)  # no correct item is; int32 is faster
         tied = (similarity == best.unsqueeze(1)).sum(dim=1, dtype=torch.int32)
-        parts.append(torch.stack([better, tied - tied_correct, tied_correct]))
-    better, tied_wrong, tied_correct = torch.cat(parts, dim=1)
+        found[:, rows] = torch.stack([better, tied - tied_correct, tied_correct])
+    better, tied_wrong, tied_correct = found
     return FirstHits(better, tied_wrong, tied_correct, len(gallery))
 
 
@@ -159,7 +159,7 @@ def precision_at(
             f"{len(gallery_classes)}; one class each, and at least one item"
         )
     k = min(k, len(gallery))
-    parts = [torch.zeros(0, dtype=torch.float64, device=queries.device)]
+    precision = torch.zeros(len(queries), dtype=torch.float64, device=queries.device)
     for rows, cosine in _similarities(queries, gallery, chunk):
         similarity = cosine.nan_to_num(nan=-torch.inf)
         border = similarity.topk(k, dim=1).values[:, -1:]
@@ -167,14 +167,19 @@ def precision_at(
         is_above, is_tied = similarity > border, (similarity == border) & (border > -torch.inf)
         tied_share = (is_tied & is_same).sum(dim=1).double() / is_tied.sum(dim=1).clamp(min=1)
         found = (is_above & is_same).sum(dim=1) + (k - is_above.sum(dim=1)) * tied_share
-        parts.append(found / k)
-    return torch.cat(parts)
+        precision[rows] = found / k
+    return precision
 
 
 def _similarities(queries: Tensor, gallery: Tensor, chunk: int) -> Iterator[tuple[slice, Tensor]]:
-    """Yields rows and their cosine similarities (at most chunk, M) float32 with the whole gallery."""
-    queries = functional.normalize(queries.float(), dim=-1)
-    gallery = functional.normalize(gallery.float(), dim=-1)
+    """Yields rows and their cosine similarities (at most chunk, M) float32 with the whole gallery.
+
+    All blocks are written to the same memory. A new one each, beside results that stay, would leave holes that no block
+    fits into: memory that grows with the number of pairs.
+    """
+    queries = functional.normalize(queries.detach().float(), dim=-1)
+    gallery = functional.normalize(gallery.detach().float(), dim=-1)
+    block = queries.new_empty(min(chunk, len(queries)), len(gallery))
     for start in range(0, len(queries), chunk):
-        rows = slice(start, start + chunk)
-        yield rows, queries[rows] @ gallery.T
+        rows = slice(start, min(start + chunk, len(queries)))
+        yield rows, torch.mm(queries[rows], gallery.T, out=block[: rows.stop - start])

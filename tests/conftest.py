@@ -37,11 +37,6 @@ Done = subprocess.CompletedProcess[str]
 Run = Callable[..., Done]
 
 
-def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Puts the files with the long tests first, so that processes side by side end together."""
-    items.sort(key=lambda item: "experiments" not in item.path.parts)
-
-
 @pytest.fixture(scope="session")
 def phantom_root(tmp_path_factory: pytest.TempPathFactory) -> Path:
     """Folder where the made phantoms of this test session are kept."""

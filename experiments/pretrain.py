@@ -8,6 +8,7 @@ python experiments/pretrain.py -m launch=torchrun launch.nproc_per_node=4 seed=0
 """
 
 import logging
+import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -88,6 +89,8 @@ def run(cfg: DictConfig) -> Done:
             cfg.resume = str(folder)
             remove_if_empty(made)
         note_run(made, folder)
+        if os.environ.get("RANK", "0") != "0":
+            remove_if_empty(made)  # the run is in that of rank 0, and a rank that is killed would leave its own
         done = run_job(pretrain, typed(Args, cfg), folder, cfg)
         forget_restarts(made)
         return done

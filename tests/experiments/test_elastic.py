@@ -7,7 +7,9 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from omegaconf import OmegaConf
 
+import pretrain
 from support.elastic import forget_restarts, note_run, restarted_run, same_run
 from tests.conftest import TWO_PROCESSES, Run
 from tests.experiments.test_resume import differences, last_checkpoint
@@ -118,6 +120,21 @@ def test_a_job_without_a_name_may_not_restart_on_several_hosts(made: Path, monke
     monkeypatch.setenv("TORCHELASTIC_MAX_RESTARTS", "3")
     with pytest.raises(ValueError, match="give --rdzv-id"):
         restarted_run(made)
+
+
+@pytest.mark.parametrize(("rank", "is_there"), [("0", True), ("1", False)])
+def test_a_rank_that_is_killed_leaves_no_folder_of_its_own(
+    made: Path, monkeypatch: pytest.MonkeyPatch, rank: str, is_there: bool
+) -> None:
+    monkeypatch.setenv("RANK", rank)
+    made.mkdir(parents=True)  # as Hydra does, under a name with the second in which the rank started
+    found = []
+    monkeypatch.setattr(pretrain, "refuse_preset_of_sweep", lambda: None)
+    monkeypatch.setattr(pretrain, "run_folder", lambda: made)
+    monkeypatch.setattr(pretrain, "typed", lambda *_: None)
+    monkeypatch.setattr(pretrain, "run_job", lambda *_: found.append(made.exists()))
+    pretrain.run(OmegaConf.create({"resume": None}))
+    assert found == [is_there]
 
 
 def test_a_restart_goes_on_with_no_other_run_than_the_command_line_asks_for(tmp_path: Path) -> None:

@@ -148,6 +148,21 @@ def test_many_in_a_row_stop_the_run_with_terms_studies_and_a_checkpoint(tmp_path
     assert all(torch.isfinite(value).all() for value in saved.values() if value.is_floating_point())
 
 
+def test_a_warning_names_some_studies_of_a_large_batch_and_the_stop_all(
+    tmp_path: Path, caplog: pytest.LogCaptureFixture
+) -> None:
+    training, meter = made(tmp_path, [torch.nan, torch.nan, torch.nan])
+    studies = list(range(40))
+    meter.add(*train_step(training, [BATCH]), studies)
+    meter.report()
+    assert "study-15 and 24 more" in caplog.text and "study-16" not in caplog.text, caplog.text
+    for _ in range(2):
+        meter.add(*train_step(training, [BATCH]), studies)
+    with pytest.raises(FloatingPointError) as caught:
+        meter.report()
+    assert all(f"study-{number}" in str(caught.value) for number in studies), str(caught.value)
+
+
 def test_runs_of_broken_steps_are_counted_across_log_lines(tmp_path: Path) -> None:
     training, meter = made(tmp_path, [1.0, torch.nan, torch.nan, torch.nan])
     for _ in range(3):

@@ -9,8 +9,10 @@ from typing import Any
 import pytest
 from hydra import compose, initialize_config_dir
 
+import pretrain
 from flvlp import distributed
 from support.entry import typed
+from tests.conftest import PHANTOMS, SMALL
 from tests.experiments.made_runs import write_sweep
 from tests.processes import root_logging
 
@@ -52,6 +54,21 @@ def task(tmp_path: Path, standin_root: Path, monkeypatch: pytest.MonkeyPatch) ->
 
     yield run
     distributed.stop()  # a task that fails does not come to it
+
+
+@pytest.fixture
+def pretrain_here(tmp_path: Path, phantom_root: Path) -> Iterator[Callable[..., Path]]:
+    """Returns `run(name, *overrides)`, which pre-trains inside this process and returns the run folder."""
+
+    def run(name: str, *overrides: str) -> Path:
+        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
+            config = compose("pretrain", overrides=[f"dataset.root={phantom_root}", *PHANTOMS, *SMALL, *overrides])
+        with root_logging():
+            pretrain.pretrain(typed(pretrain.Args, config), tmp_path / name, "")
+        return tmp_path / name
+
+    yield run
+    distributed.stop()
 
 
 def result_of(folder: Path) -> dict[str, Any]:

@@ -2,7 +2,7 @@
 
 import json
 import logging
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from dataclasses import replace
 from pathlib import Path
 from types import SimpleNamespace
@@ -11,10 +11,8 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from hydra import compose, initialize_config_dir
 
 import pretrain
-from flvlp import distributed
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.data.loaders import Loaders
 from flvlp.data.readers.config import PairsConfig
@@ -24,7 +22,6 @@ from flvlp.engine.log import RunLog
 from flvlp.models.flvlp import FLVLP
 from flvlp.validation import Validated
 from support.board import Board, framed, open_board
-from support.entry import typed
 from tests.builders import (
     ALL_TERMS,
     CROP,
@@ -35,11 +32,8 @@ from tests.builders import (
     make_tokenizer,
     text_config,
 )
-from tests.conftest import PHANTOMS, SMALL
 from tests.engine.test_log import events
-from tests.experiments.conftest import CONF
 from tests.experiments.test_resume import differences, last_checkpoint
-from tests.processes import root_logging
 
 STUDIES = ("key_patches", "masked_words-0", "masked_words-1", "words_in_both_views-0", "words_in_both_views-1")
 EVERYTHING = {f"{name}.png" for name in (*STUDIES, "prototype_usage", "prototype_studies")}
@@ -210,25 +204,10 @@ def test_a_frame_has_its_colour_and_the_picture_stays_inside() -> None:
     assert drawn[5, 5].tolist() == [9, 9, 9]
 
 
-@pytest.fixture
-def pretrained(tmp_path: Path, phantom_root: Path) -> Iterator[Callable[..., Path]]:
-    """Returns `run(name, *overrides)`, which pre-trains inside this process and returns the run folder."""
-
-    def run(name: str, *overrides: str) -> Path:
-        with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-            config = compose("pretrain", overrides=[f"dataset.root={phantom_root}", *PHANTOMS, *SMALL, *overrides])
-        with root_logging():
-            pretrain.pretrain(typed(pretrain.Args, config), tmp_path / name, "")
-        return tmp_path / name
-
-    yield run
-    distributed.stop()
-
-
-def test_training_with_figures_is_bitwise_that_without(pretrained: Callable[..., Path]) -> None:
+def test_training_with_figures_is_bitwise_that_without(pretrain_here: Callable[..., Path]) -> None:
     shared = ("encoder.text.dropout=0.1", "engine.max_steps=8")  # what moves a generator would move the dropout
-    without = pretrained("without", *shared)
-    with_figures = pretrained("with", *shared, "engine.figures_every=1", "engine.projector=5")
+    without = pretrain_here("without", *shared)
+    with_figures = pretrain_here("with", *shared, "engine.figures_every=1", "engine.projector=5")
     assert list(with_figures.glob("figures/*.png"))
     assert not (without / "figures").exists()
     one, other = last_checkpoint(without), last_checkpoint(with_figures)

@@ -1,0 +1,57 @@
+"""Encoders and figures that find no room on the disk while a pre-training goes on."""
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from flvlp import saved_encoders
+from flvlp.saved_encoders import load_encoders
+from tests.experiments.test_resume import last_checkpoint
+
+
+def full(*_: object) -> None:
+    raise OSError(28, "No space left on device")
+
+
+def test_figures_without_room_cost_no_run(
+    pretrain_here: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.setattr("support.board.Board._draw", full)
+    folder = pretrain_here("run", "engine.figures_every=1", "engine.epochs=1")
+    assert "figures of step 5 are NOT written ([Errno 28] No space left" in capfd.readouterr().err
+    assert load_encoders(folder).training["step"] == 5
+
+
+def test_encoders_without_room_are_saved_after_the_next_epoch(
+    pretrain_here: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, capfd: pytest.CaptureFixture[str]
+) -> None:
+    save, asked = saved_encoders.save_encoders, []
+
+    def full_at_first(*given: Any) -> None:
+        asked.append(given[0].name)
+        (full if len(asked) == 1 else save)(*given)
+
+    monkeypatch.setattr(saved_encoders, "save_encoders", full_at_first)
+    folder = pretrain_here("run")
+    assert "encoders of step 5 are NOT written" in capfd.readouterr().err
+    assert load_encoders(folder).training["step"] == 10, "the second epoch is the best of those that could be saved"
+    assert last_checkpoint(folder)["state"]["best"] is not None
+
+
+def test_encoders_without_room_at_the_end_are_saved_by_a_resumed_run(
+    pretrain_here: Callable[..., Path], monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
+        patch.setattr(saved_encoders, "save_encoders", full)
+        pretrain_here("run")
+    folder = tmp_path / "run"
+    assert not (folder / "encoders").exists()
+    state = last_checkpoint(folder)["state"]
+    assert (state["step"], state["epoch"], state["epoch_step"]) == (10, 1, 5), "its last validation is to be repeated"
+    pretrain_here("run", f"resume={folder}")
+    assert load_encoders(folder).training["step"] == 10
+    records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
+    assert [record["step"] for record in records if record["part"] == "validation"] == [5, 10]

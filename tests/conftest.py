@@ -8,6 +8,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.warm import run_warm
+
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "experiments"))  # as `python experiments/<task>.py` does
 SOURCES = os.pathsep.join(str(ROOT / folder) for folder in ("src", "tests/strict"))
@@ -70,6 +72,8 @@ def run(command: Callable[..., list[str]]) -> Run:
 
     def start(*overrides: str, cwd: Path, launcher: tuple[str, ...] = ONE_PROCESS) -> Done:
         line = command(*overrides, launcher=launcher)
+        if launcher == ONE_PROCESS:
+            return run_warm(line, cwd, environment())
         return subprocess.run(
             line, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, check=False
         )

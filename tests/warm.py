@@ -1,0 +1,56 @@
+"""Starts entry points from a process that has imported everything: imports cost more than most runs of a test.
+
+Each is a process of its own, with the command line, environment, folder and output that `subprocess.run` gives it.
+"""
+
+import os
+import runpy
+import subprocess
+import sys
+import tempfile
+from collections.abc import Mapping, Sequence
+from multiprocessing import get_context
+from pathlib import Path
+
+EXPERIMENTS = Path(__file__).parents[1] / "experiments"
+IMPORTED = (
+    "pretrain",
+    *(f"flvlp.{name}" for name in ("engine.setup", "engine.train", "validation", "losses.total", "saved_encoders")),
+    *("torch._dynamo", "torch.utils.tensorboard", "transformers.models.bert.modeling_bert", "matplotlib.figure"),
+)
+
+
+def run_warm(command: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs `python script arguments...` to its end, five minutes at most, and returns what it printed."""
+    context = get_context("forkserver")
+    context.set_forkserver_preload(list(IMPORTED))
+    with tempfile.TemporaryDirectory() as folder:
+        outputs = [Path(folder, name) for name in ("stdout", "stderr")]
+        process = context.Process(target=_run, args=(command, cwd, dict(environment), outputs))
+        before = dict(os.environ)
+        os.environ.update(environment)
+        os.environ["PYTHONPATH"] = os.pathsep.join((str(EXPERIMENTS), environment["PYTHONPATH"]))
+        try:
+            process.start()  # the first one starts the process that imports
+        finally:
+            os.environ.clear()
+            os.environ.update(before)
+        process.join(300)
+        if process.exitcode is None:
+            process.kill()
+            process.join()
+        said = [path.read_text() for path in outputs]
+        assert process.exitcode is not None
+        return subprocess.CompletedProcess(command, process.exitcode, *said)
+
+
+def _run(command: Sequence[str], cwd: Path, environment: dict[str, str], outputs: Sequence[Path]) -> None:
+    _, script, *arguments = command
+    for number, path in enumerate(outputs, start=1):
+        os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)
+    os.chdir(cwd)
+    os.environ.clear()
+    os.environ.update(environment)
+    sys.argv = [script, *arguments]
+    sys.path.insert(0, str(Path(script).parent))
+    runpy.run_path(script, run_name="__main__")

@@ -10,7 +10,7 @@ from pathlib import Path
 
 import pytest
 
-from flvlp.data.readers import bounded
+from flvlp.data.readers import bounded, tables
 from flvlp.data.readers.bounded import open_bounded, read_bounded, read_json
 from flvlp.data.readers.covidx import read_entries
 from flvlp.data.readers.iu_reports import xml_texts
@@ -109,6 +109,28 @@ def test_millions_of_columns_are_refused_at_once(what: str, tmp_path: Path) -> N
         as_table(path)
     assert str(path) in str(caught.value)
     assert time.monotonic() - started < 20, "pandas took the rows, which takes a minute and more"
+
+
+@pytest.mark.parametrize("row", [b"", b"1", b"," * 9])
+def test_rows_that_hold_nothing_are_counted(row: bytes, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(tables, "MOST_CELLS", 1000)
+    path = tmp_path / "t.csv.gz"
+    header = ",".join(["id", *map(str, range(9))]).encode()
+    path.write_bytes(gzip.compress(header + (b"\n" + row) * 100 + b"\n"))
+    assert len(as_table(path).lines) == (100 if row == b"1" else 0)
+    path.write_bytes(gzip.compress(header + (b"\n" + row) * 101 + b"\n"))
+    with pytest.raises(ValueError, match="more than 100 rows of 10 columns; a table has at most 1,000 cells") as caught:
+        as_table(path)
+    assert str(path) in str(caught.value)
+
+
+def test_millions_of_blank_lines_below_many_columns_are_refused_in_time(tmp_path: Path) -> None:
+    path = tmp_path / "t.csv.gz"
+    path.write_bytes(gzip.compress(b"id" + b"," * 99 + b"\n" * 10_000_000, 9))
+    started = time.monotonic()
+    with pytest.raises(ValueError, match="more than 200,000 rows of 100 columns"):
+        as_table(path)
+    assert time.monotonic() - started < 20, "pandas took them all"
 
 
 def test_reports_of_a_zip_file_are_bounded_together(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -112,6 +112,10 @@ def test_the_table_of_reports_is_taken_before_report_files_unless_told_otherwise
 ENTITY = b'<?xml version="1.0"?><!DOCTYPE e [<!ENTITY a "lol">]><eCitation><uId id="CXR7"/>&a;</eCitation>'
 BAD_FILES = {
     "an entity definition": (ENTITY, f"7.xml has {len(ENTITY)} bytes or defines entities"),
+    "sections within sections": (
+        b'<eCitation><uId id="CXR7"/>' + b"<AbstractText>" * 101 + b"</AbstractText>" * 101 + b"</eCitation>",
+        "7.xml has 101 sections; a report has at most 100",
+    ),
     "an entity definition in UTF-16": (ENTITY.decode().encode("utf-16"), "or defines entities"),
     "more than a megabyte": (xml("7", "word " * 300_000), "a report file has at most 1048576"),
     "an open tag": (xml("7")[:-20], "7.xml is no XML"),

@@ -13,6 +13,7 @@ from flvlp.data.reports import Sections, compose_report
 
 ARCHIVES = ("NLMCXR_reports.tgz", "NLMCXR_reports.tar.gz")
 XML_FOLDERS = ("ecgen-radiology", "reports", ".")
+_MOST_SECTIONS = 100  # of one report; the published ones have 4
 _LARGEST_FILE = 1 << 20  # bytes of one report file; the published ones have at most 12,000
 # What damaged archives and hostile headers lead to in tarfile: numbers that are none, headers of headers of headers.
 _TAR_ERRORS = (tarfile.TarError, EOFError, OSError, zlib.error, ValueError, LookupError, RecursionError)
@@ -74,8 +75,8 @@ def xml_texts(path: Path, policy: str, hides: bool = False) -> list[Text]:
     """Reads Open-i's report files from a folder or from the archive as it is downloaded; nothing is unpacked to disk.
 
     Raises:
-        ValueError: a file that is too large, no XML, or without a uid; a uid twice; no report at all; an archive that
-            is damaged or holds more than `open_bounded` gives.
+        ValueError: a file that is too large, no XML, of more than `_MOST_SECTIONS`, or without a uid; a uid twice; no
+            report at all; an archive that is damaged or holds more than `open_bounded` gives.
     """
     texts = {}
     for name, content in _xml_files(path, hides):
@@ -95,10 +96,13 @@ def xml_texts(path: Path, policy: str, hides: bool = False) -> list[Text]:
                 f"{path}: {file} has the uid {shown(uid, hides)}; every file has one of its own, as in "
                 '<uId id="CXR1"/>; take the published files'
             )
-        sections = {
-            str(node.get("Label")).upper(): " ".join("".join(node.itertext()).split())
-            for node in tree.iter("AbstractText")
-        }
+        nodes = list(tree.iter("AbstractText"))
+        if len(nodes) > _MOST_SECTIONS:  # of sections within sections each would be read with all that it holds
+            raise ValueError(
+                f"{path}: {file} has {len(nodes)} sections; a report has at most {_MOST_SECTIONS}; take the published "
+                "files"
+            )
+        sections = {str(node.get("Label")).upper(): " ".join("".join(node.itertext()).split()) for node in nodes}
         report = compose_report(Sections(sections.get("FINDINGS", ""), sections.get("IMPRESSION", ""), ""), policy)
         texts[uid] = Text(uid, report)
     if not texts:

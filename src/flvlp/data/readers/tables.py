@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from hashlib import blake2b
 from itertools import compress, islice
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import pandas as pd
@@ -20,6 +21,8 @@ from flvlp.data.readers.base_config import DatasetConfig
 from flvlp.data.readers.bounded import LARGEST, open_bounded
 
 MOST_COLUMNS = 10_000  # pandas takes a minute and gigabytes for millions of them, which pack to a few kilobytes
+# A blank line, which packs to nothing, is a row of all columns. The published tables have 5 million.
+MOST_CELLS = 20_000_000
 _OFFENDERS_SHOWN = 5
 _LONGEST_SHOWN = 200
 # Drawn anew in every run: an id has too few possible values to hide behind a hash whose salt is known.
@@ -97,17 +100,22 @@ def read_table(
     Raises:
         FileNotFoundError: if the file is missing.
         ValueError: if it is no UTF-8 CSV file with one header line, holds more than `open_bounded` gives, has more than
-            `MOST_COLUMNS`, a row has more fields than the header, or a column is missing.
+            `MOST_COLUMNS` or `MOST_CELLS`, a row has more fields than the header, or a column is missing.
     """
     if not path.is_file():
         raise FileNotFoundError(f"{path}: no such CSV file; {key} must name an existing one; set {key}")
     with _as_value_errors(path, hides):
         names = _header(path)
     _check_columns(path, key, columns, names, hides)
+    most = MOST_CELLS // len(names)
+    layout: Any = {"keep_default_na": False, "encoding": "utf-8-sig", "index_col": False, "skip_blank_lines": False}
     with _as_value_errors(path, hides), open_bounded(path) as file:
-        frame = pd.read_csv(
-            file, dtype=str, keep_default_na=False, encoding="utf-8-sig", index_col=False, skip_blank_lines=False
-        ).fillna("")
+        frame = pd.read_csv(file, dtype=str, nrows=most + 1, **layout).fillna("")
+    if len(frame) > most:
+        raise ValueError(
+            f"{path}: more than {most:,} rows of {len(names)} columns; a table has at most {MOST_CELLS:,} cells; take "
+            "the published file, or leave out columns that are not read"
+        )
     columns = {**columns, **{name: name for name in optional if name in names}}
     # Plain lists: the text functions of pandas take seconds for 400,000 rows.
     values = [frame.iloc[:, position].tolist() for position in range(len(names))]

@@ -8,7 +8,6 @@ python experiments/pretrain.py -m launch=torchrun launch.nproc_per_node=4 seed=0
 """
 
 import logging
-import os
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -40,6 +39,7 @@ if TYPE_CHECKING:  # torch and its friends take seconds to import: --help and a 
     from flvlp.data.loaders import Loaders
     from flvlp.data.studies import StudySource
     from flvlp.data.tokenizer import ReportTokenizer
+    from flvlp.engine.state import TrainState
 
 log = logging.getLogger(__name__)
 
@@ -89,8 +89,6 @@ def run(cfg: DictConfig) -> Done:
             cfg.resume = str(folder)
             remove_if_empty(made)
         note_run(made, folder)
-        if os.environ.get("RANK", "0") != "0":
-            remove_if_empty(made)  # the run is in that of rank 0, and a rank that is killed would leave its own
         done = run_job(pretrain, typed(Args, cfg), folder, cfg)
         forget_restarts(made)
         return done
@@ -155,23 +153,25 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
     # ---- epochs ----
     board = open_board(args, loaders, training, folder)
     with StopRequest() as stop:
-        while state.epoch < args.engine.epochs:
-            is_over = args.engine.max_steps is not None and state.step >= args.engine.max_steps
-            if is_over and state.epoch_step < sampler.steps:  # a run killed in validation is judged all the same
-                break
-            sampler.start(state.epoch, state.epoch_step)
-            train_epoch(training, iter(batches), stop)
+        while not (is_over(args.engine, state) and state.is_judged):
+            if not is_over(args.engine, state):
+                sampler.start(state.epoch, state.epoch_step)
+                train_epoch(training, iter(batches), stop)
             unsaved = judge(args, training, tokenizer, held_out, board)
-            if unsaved is not None and state.epoch + 1 == args.engine.epochs:
-                raise unsaved  # a resumed run validates again, and finds them missing
-            if state.epoch_step == sampler.steps:
-                state.epoch, state.epoch_step = state.epoch + 1, 0
+            state.end_judging()
+            if unsaved is not None and is_over(args.engine, state):
+                raise unsaved  # a resumed run, which goes on at the checkpoint before, judges again
             training.save()
     board.close(training)
     log.info("finished at step %d; encoders: %s", state.step, folder / "encoders")
     distributed.barrier()
     distributed.stop()
     return float("nan") if state.best is None else state.best
+
+
+def is_over(engine: EngineConfig, state: "TrainState") -> bool:
+    """Tells whether no step is left to take."""
+    return state.epoch >= engine.epochs or (engine.max_steps is not None and state.step >= engine.max_steps)
 
 
 def start_rank(args: Args, folder: Path) -> "tuple[torch.device, Path]":
@@ -181,8 +181,10 @@ def start_rank(args: Args, folder: Path) -> "tuple[torch.device, Path]":
     from flvlp.engine.seed import seed_everything
 
     run_logs.set_up_console()
-    device = distributed.start(args.engine.timeout_minutes)
+    device, made = distributed.start(args.engine.timeout_minutes), folder
     folder, args.resume = distributed.broadcast_object((folder, args.resume))
+    if folder != made:
+        remove_if_empty(made)  # a rank that is killed later would leave its own
     seed_everything(args.seed, args.deterministic)
     if args.resume is None and any((folder / "checkpoints").glob("step_*.pt")):
         raise ValueError(f"hydra.run.dir: {folder} already holds a run; set resume={folder}, or take another folder")

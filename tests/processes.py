@@ -2,6 +2,7 @@
 
 import logging
 import os
+import resource
 import signal
 import subprocess
 import threading
@@ -56,6 +57,17 @@ def root_logging() -> Iterator[None]:
         for one in [one for one in root.handlers if one not in handlers]:
             one.close()
         root.handlers[:], root.level = handlers, level
+
+
+@contextmanager
+def largest_file(size: int) -> Iterator[None]:
+    """Lets no file of this process grow beyond so many bytes: what writes meets is what a full disk is to them."""
+    before = resource.getrlimit(resource.RLIMIT_FSIZE)
+    resource.setrlimit(resource.RLIMIT_FSIZE, (size, before[1]))
+    try:
+        yield
+    finally:
+        resource.setrlimit(resource.RLIMIT_FSIZE, before)
 
 
 @contextmanager

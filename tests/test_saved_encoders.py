@@ -11,6 +11,7 @@ from flvlp import load_encoders
 from flvlp.models.encoders import Encoders
 from flvlp.saved_encoders import save_encoders
 from tests.builders import encoder_config, image_config, make_tokenizer
+from tests.processes import largest_file
 
 
 def saved(folder: Path, lateral: str = "") -> Encoders:
@@ -37,6 +38,21 @@ def test_a_second_save_replaces_the_first_and_leaves_nothing_else(tmp_path: Path
     saved(tmp_path / "encoders")
     saved(tmp_path / "encoders")
     assert [path.name for path in tmp_path.iterdir()] == ["encoders"]
+
+
+@pytest.mark.parametrize("size", [100, 3000])
+@pytest.mark.parametrize("has_weights", [True, False])
+def test_a_disk_without_room_keeps_the_older_ones_and_nothing_half(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, size: int, has_weights: bool
+) -> None:
+    before = saved(tmp_path / "encoders").state_dict()
+    if not has_weights:  # the first file that finds no room is the configuration, or one of the tokenizer
+        monkeypatch.setattr("flvlp.saved_encoders.save_model", lambda _, path: Path(path).touch())
+    with largest_file(size), pytest.raises(OSError, match=r"save_encoders: .*\.encoders\.tmp: .*File too large"):
+        saved(tmp_path / "encoders")
+    assert [path.name for path in tmp_path.iterdir()] == ["encoders"]
+    after = load_encoders(tmp_path / "encoders").encoders.state_dict()
+    assert all(torch.equal(value, after[name]) for name, value in before.items())
 
 
 def test_the_run_folder_may_be_named_instead(tmp_path: Path) -> None:

@@ -87,6 +87,7 @@ class Board:
     def _draw(self, training: "Training") -> None:
         from flvlp import distributed
         from flvlp.data.png import png_bytes
+        from flvlp.engine.lines import replace_bytes
 
         assert self.validated is not None
         self.is_drawn = True
@@ -98,7 +99,7 @@ class Board:
             training.run_log.png(f"{FIGURES}/{name}", content, step)
             path = self.folder / FIGURES / f"{name.replace('/', '-')}.png"
             path.parent.mkdir(exist_ok=True)
-            path.write_bytes(content)
+            replace_bytes(path, content)
 
     def _studies(self, training: "Training") -> "Iterator[tuple[str, Tensor]]":
         """Yields the figures of single studies with their names."""

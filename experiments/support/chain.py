@@ -19,6 +19,7 @@ from hydra.types import RunMode
 from omegaconf import OmegaConf
 from omegaconf.errors import OmegaConfBaseException
 
+from flvlp.engine.lines import replace_text
 from support.entry import typed
 
 log = logging.getLogger(__name__)
@@ -90,7 +91,7 @@ def run_chain(then: Then, folder: Path, seed: int) -> None:
         log.info("task %s: %s", name, " ".join([entry, *overrides]))
         status, tail = run_visibly(command)
         if status == 0 and (place / "result.json").is_file():
-            (place / CHAINED).write_text(json.dumps(_made_with(then[name], folder)) + "\n")
+            replace_text(place / CHAINED, json.dumps(_made_with(then[name], folder)) + "\n")
             continue
         log.error("task %s broke (exit status %d); its folder: %s", name, status, place)
         broken.append(f"{name}: {last_line(tail) or f'exit status {status}, no result.json'}")

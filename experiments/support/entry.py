@@ -6,6 +6,7 @@ import logging
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from importlib import metadata
 from pathlib import Path
 from typing import Any, TypeVar
@@ -121,8 +122,8 @@ def is_overridden(group: str) -> bool:
 
 
 def remove_if_empty(folder: Path) -> None:
-    """Removes a folder that nothing was written to."""
-    if folder.is_dir() and not any(folder.iterdir()):
+    """Removes a folder that nothing was written to; several ranks may, and one that cannot be removed stays."""
+    with suppress(OSError):  # one that is not empty, too
         folder.rmdir()
 
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 from flvlp.data.config import ImageConfig
 from flvlp.data.readers.base_config import DatasetConfig, FilesConfig
 from flvlp.data.readers.bounded import read_json
+from flvlp.engine.lines import replace_text
 from flvlp.models.config import TextEncoderConfig
 
 if TYPE_CHECKING:
@@ -97,9 +98,7 @@ def write_fingerprint(folder: Path, source: "StudySource") -> None:
     """Writes `data.json` where it is not there."""
     path = folder / DATA
     if not path.exists():
-        temporary = path.with_name(f".{DATA}.tmp")
-        temporary.write_text(json.dumps(fingerprint(source), indent=1) + "\n")
-        temporary.rename(path)
+        replace_text(path, json.dumps(fingerprint(source), indent=1) + "\n")
 
 
 def name_of(config: DatasetConfig, source: "StudySource") -> Callable[[int], str]:

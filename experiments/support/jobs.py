@@ -11,6 +11,7 @@ from typing import Any
 
 from omegaconf import DictConfig, OmegaConf
 
+from flvlp.engine.lines import replace_text
 from support.chain import check_overrides, pending, run_chain
 from support.entry import is_sweep
 from support.locks import take_lock
@@ -36,7 +37,7 @@ def run_job(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
     """
     check_overrides(args.then or {})
     if not is_sweep() or args.resume is not None:
-        return _run(pretrain, args, folder, cfg) if args.resume is None else _run_alone(pretrain, args, folder, cfg)
+        return _run_alone(pretrain, args, folder, cfg)
     check_same_configuration(folder, cfg)
     finished = folder / FINISHED_FILE
     if finished.exists() and not pending(args.then or {}, folder):
@@ -56,11 +57,16 @@ def _run_alone(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
     """
     if args.launch.nnodes > 1 or os.environ.get("RANK", "0") != "0":
         return _run(pretrain, args, folder, cfg)
-    lock = take_lock(folder / ".lock")
+    path = folder / ".lock"
+    lock = take_lock(path)
     if lock is None:
         raise FolderTakenError(f"another process is at work in {folder}; wait for it, or stop it")
     with lock:
-        return _run(pretrain, args, folder, cfg)
+        try:
+            return _run(pretrain, args, folder, cfg)
+        finally:
+            if [*folder.iterdir()] == [path]:  # no run came of it
+                path.unlink()
 
 
 def _run(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
@@ -75,7 +81,7 @@ def _run(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
         release_device()
         run_chain(args.then or {}, folder, args.seed)
         done = {"seconds": round(time.monotonic() - started, 1), "value": None if math.isnan(value) else value}
-        (folder / FINISHED_FILE).write_text(json.dumps(done | {"metric": args.engine.best_metric}) + "\n")
+        replace_text(folder / FINISHED_FILE, json.dumps(done | {"metric": args.engine.best_metric}) + "\n")
     return Done(value)
 
 

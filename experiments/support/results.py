@@ -9,6 +9,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from flvlp.engine.lines import replace_text
 from support.downstream import Job
 from support.entry import hyperparameters
 from support.inputs import shown_names
@@ -135,7 +136,7 @@ def close_job(
     job.run_log.close()
     if distributed.is_main():
         write_tested(job)
-        (job.folder / "result.json").write_text(json.dumps(row) + "\n")
+        replace_text(job.folder / "result.json", json.dumps(row) + "\n")
     log.info("%s\n%s", " ".join(str(value) for value in (job.task, *mode.values())), table or format_row(row))
     log.info("written: %s", job.folder / "result.json")
     distributed.barrier()

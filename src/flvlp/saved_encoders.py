@@ -75,11 +75,6 @@ def save_encoders(
     temporary = folder.with_name(f".{folder.name}.tmp")
     shutil.rmtree(temporary, ignore_errors=True)
     temporary.mkdir(parents=True)
-    try:
-        save_model(encoders, str(temporary / "encoders.safetensors"))
-    except SafetensorError as error:  # what it makes of a full disk
-        shutil.rmtree(temporary)
-        raise OSError(f"save_encoders: {temporary}: {error}") from error
     content = {
         "format": FORMAT,
         "encoder": asdict(encoders.config),
@@ -87,8 +82,13 @@ def save_encoders(
         "has_fusion": has_fusion,
         "training": training,
     }
-    (temporary / "config.json").write_text(json.dumps(content, indent=2) + "\n")
-    tokenizer.save(temporary / "tokenizer")
+    try:
+        save_model(encoders, str(temporary / "encoders.safetensors"))
+        (temporary / "config.json").write_text(json.dumps(content, indent=2) + "\n")
+        tokenizer.save(temporary / "tokenizer")
+    except (SafetensorError, OSError) as error:  # the first is what safetensors makes of a full disk
+        shutil.rmtree(temporary, ignore_errors=True)  # half of it would keep the room that later ones need
+        raise OSError(f"save_encoders: {temporary}: {error}") from error
     old = folder.with_name(f".{folder.name}.old")
     shutil.rmtree(old, ignore_errors=True)
     if folder.exists():

@@ -9,6 +9,7 @@ import pytest
 
 from flvlp.data.tokenizer import load_tokenizer, train_tokenizer
 from tests.builders import REPORTS, make_tokenizer
+from tests.processes import largest_file
 
 LEARN = """
 import random
@@ -99,6 +100,11 @@ def test_a_saved_tokenizer_is_loaded_identical(tmp_path: Path) -> None:
         one, other = tokenizer.encode(report), loaded.encode(report)
         assert one.tokens.tolist() == other.tokens.tolist(), f"{report}: {one.tokens}, loaded {other.tokens}"
         assert one.words == other.words
+
+
+def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:
+    with largest_file(200), pytest.raises(OSError, match="File too large"):
+        make_tokenizer().save(tmp_path / "tokenizer")
 
 
 def test_credentialed_reports_leave_no_rare_word_in_the_vocabulary() -> None:

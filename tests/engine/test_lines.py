@@ -1,14 +1,12 @@
-"""Text files of a run folder: whole or not at all, and no half line."""
+"""Small files of a run folder: whole or not at all, and no half line."""
 
 import json
-import os
-import resource
 from pathlib import Path
 
 import pytest
 
-from flvlp.engine import lines
 from flvlp.engine.lines import append_line, cut_lines, replace_text
+from tests.processes import largest_file
 
 
 def records(path: Path) -> list[dict[str, object]]:
@@ -20,26 +18,18 @@ def test_a_line_that_finds_no_room_is_said_and_leaves_the_file_as_it_was(
 ) -> None:
     path = tmp_path / "metrics.jsonl"
     append_line(path, {"step": 1, "total": 2.5})
-    before = resource.getrlimit(resource.RLIMIT_FSIZE)
-    resource.setrlimit(resource.RLIMIT_FSIZE, (path.stat().st_size + 5, before[1]))  # a half line fits
-    try:
+    with largest_file(path.stat().st_size + 5):  # a half line fits
         append_line(path, {"step": 2, "total": 2.0})
-    finally:
-        resource.setrlimit(resource.RLIMIT_FSIZE, before)
     assert "metrics.jsonl: the line of step 2 is NOT written" in caplog.text
     append_line(path, {"step": 3, "total": 1.5})
     assert records(path) == [{"step": 1, "total": 2.5}, {"step": 3, "total": 1.5}]
 
 
-def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+def test_a_text_is_replaced_whole_or_not_at_all(tmp_path: Path) -> None:
     path = tmp_path / "run.json"
     replace_text(path, "old")
 
-    def full(*_: object) -> None:
-        raise OSError(28, os.strerror(28))
-
-    with monkeypatch.context() as patch, pytest.raises(OSError, match="No space left"):
-        patch.setattr(lines.Path, "write_text", full)
+    with largest_file(2), pytest.raises(OSError, match="File too large"):
         replace_text(path, "new")
     assert path.read_text() == "old"
     replace_text(path, "new")

@@ -15,7 +15,8 @@ from tensorboard.plugins.hparams import metadata
 from tensorboard.util import tensor_util
 
 from flvlp.data.png import png_bytes
-from flvlp.engine.log import RunLog
+from flvlp.engine.log import RunLog, open_run
+from tests.processes import largest_file, root_logging
 
 
 def events(folder: Path) -> EventAccumulator:
@@ -119,6 +120,12 @@ def test_a_folder_that_takes_no_events_costs_tensorboard_and_not_the_run(
         "epoch": 0,
         "total": 2.0,
     }
+
+
+def test_a_start_that_finds_no_room_leaves_no_half_of_its_configuration(tmp_path: Path) -> None:
+    with root_logging(), largest_file(20), pytest.raises(OSError, match="File too large"):
+        open_run(tmp_path / "run", "seed: 0\n" * 20, 0, is_new=True, is_latest=False)
+    assert [path.name for path in (tmp_path / "run").iterdir()] == ["log.txt"]
 
 
 @pytest.mark.filterwarnings("ignore::pytest.PytestUnhandledThreadExceptionWarning")  # TensorBoard's own thread dies

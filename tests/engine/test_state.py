@@ -1,11 +1,14 @@
 """Where a run stands when a step takes another number of studies than before."""
 
 from dataclasses import asdict
+from pathlib import Path
 
 import pytest
 
 from flvlp.engine.config import EngineConfig
+from flvlp.engine.lines import append_line
 from flvlp.engine.optim import build_schedule
+from flvlp.engine.setup import cut_skipped
 from flvlp.engine.state import TrainState
 
 
@@ -64,7 +67,30 @@ def test_going_on_with_another_size_is_said_and_with_the_same_is_not(caplog: pyt
     assert not caplog.records, caplog.text
     state.count_by(50, 16)
     assert "a step took 8 studies, now 16: epoch 4 goes on after step 25 of 50" in caplog.text
-    assert "8 studies are seen a second time" in caplog.text
+    assert "8 studies, with engine.bucket_steps perhaps others too, are seen a second time" in caplog.text
+
+
+def test_an_epoch_ends_when_it_is_judged_after_its_last_step() -> None:
+    state = TrainState(step=12, epoch_step=12, steps_per_epoch=13)
+    state.end_judging()  # where engine.max_steps ends a run
+    assert (state.epoch, state.epoch_step, state.is_judged) == (0, 12, True)
+    state.step, state.epoch_step = 13, 13
+    assert not state.is_judged
+    state.end_judging()
+    assert (state.epoch, state.epoch_step, state.is_judged) == (1, 0, True)
+
+
+@pytest.mark.parametrize(("rank", "ranks", "cut"), [(0, 1, {0, 1, 10}), (0, 2, {0, 10}), (1, 2, {1})])
+def test_lists_of_skipped_studies_end_at_the_checkpoint_whoever_wrote_them(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, rank: int, ranks: int, cut: set[int]
+) -> None:
+    monkeypatch.setattr("flvlp.distributed.rank", lambda: rank)
+    monkeypatch.setattr("flvlp.distributed.world_size", lambda: ranks)
+    for number in (0, 1, 10):
+        append_line(tmp_path / f"skipped-rank{number}.jsonl", {"step": 8})
+    assert cut_skipped(tmp_path, 7) == tmp_path / f"skipped-rank{rank}.jsonl"
+    empty = {path for path in tmp_path.iterdir() if not path.stat().st_size}
+    assert empty == {tmp_path / f"skipped-rank{number}.jsonl" for number in cut}
 
 
 def test_a_state_that_does_not_tell_its_epoch_is_refused() -> None:

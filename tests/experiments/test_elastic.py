@@ -5,15 +5,19 @@ import signal
 import time
 from collections.abc import Callable
 from pathlib import Path
+from types import SimpleNamespace
+from typing import Any, cast
 
 import pytest
-from omegaconf import OmegaConf
 
 import pretrain
+from flvlp import distributed
+from flvlp.engine.config import EngineConfig
 from support.elastic import forget_restarts, note_run, restarted_run, same_run
+from support.entry import remove_if_empty
 from tests.conftest import TWO_PROCESSES, Run
 from tests.experiments.test_resume import differences, last_checkpoint
-from tests.processes import ranks_of, watch
+from tests.processes import ranks_of, root_logging, watch
 
 RESTARTING = (*TWO_PROCESSES[:-2], "--max-restarts", "1", *TWO_PROCESSES[-2:])
 OVERRIDES = ("engine.checkpoint_every=1", "engine.keep_checkpoints=50", "engine.batch_size=4", "engine.log_every=1")
@@ -122,19 +126,33 @@ def test_a_job_without_a_name_may_not_restart_on_several_hosts(made: Path, monke
         restarted_run(made)
 
 
-@pytest.mark.parametrize(("rank", "is_there"), [("0", True), ("1", False)])
+@pytest.mark.parametrize("is_shared", [True, False])
 def test_a_rank_that_is_killed_leaves_no_folder_of_its_own(
-    made: Path, monkeypatch: pytest.MonkeyPatch, rank: str, is_there: bool
+    made: Path, monkeypatch: pytest.MonkeyPatch, is_shared: bool
 ) -> None:
-    monkeypatch.setenv("RANK", rank)
     made.mkdir(parents=True)  # as Hydra does, under a name with the second in which the rank started
-    found = []
-    monkeypatch.setattr(pretrain, "refuse_preset_of_sweep", lambda: None)
-    monkeypatch.setattr(pretrain, "run_folder", lambda: made)
-    monkeypatch.setattr(pretrain, "typed", lambda *_: None)
-    monkeypatch.setattr(pretrain, "run_job", lambda *_: found.append(made.exists()))
-    pretrain.run(OmegaConf.create({"resume": None}))
-    assert found == [is_there]
+    of_rank_0 = made if is_shared else made.parent / "the second before"
+    monkeypatch.setattr("flvlp.distributed.broadcast_object", lambda _: (of_rank_0, None))
+    with root_logging():
+        args = SimpleNamespace(engine=EngineConfig(), seed=0, deterministic=False, resume=None)
+        _, folder = pretrain.start_rank(cast(Any, args), made)
+    distributed.stop()
+    assert folder == of_rank_0
+    assert made.exists() == is_shared
+
+
+def test_several_ranks_remove_one_folder(tmp_path: Path) -> None:
+    for kind in ("empty", "gone", "full", "link"):
+        folder = tmp_path / kind
+        if kind in ("empty", "full"):
+            folder.mkdir()
+        if kind == "full":
+            (folder / "a").touch()
+        if kind == "link":
+            (tmp_path / "target").mkdir()
+            folder.symlink_to(tmp_path / "target")
+        remove_if_empty(folder)
+        assert folder.exists() == (kind in ("full", "link")), kind
 
 
 def test_a_restart_goes_on_with_no_other_run_than_the_command_line_asks_for(tmp_path: Path) -> None:

@@ -113,7 +113,8 @@ def test_a_run_killed_in_validation_validates_again_and_has_every_record_once(ru
     assert run(f"hydra.run.dir={folder}", "engine.epochs=1", "engine.log_every=1", cwd=tmp_path).returncode == 0
     path = max(folder.glob("checkpoints/step_*.pt"))
     content = torch.load(path, weights_only=True)
-    content["state"] |= {"epoch": 0, "epoch_step": content["state"]["step"]}  # what is saved before the validation
+    state = content["state"]
+    state |= {"epoch": 0, "epoch_step": state["step"], "judged_step": 0}  # what is saved before the validation
     torch.save(content, path)
     (folder / "run.json").write_text("")  # what a kill in the middle left, in versions that wrote it in place
     before = (folder / "metrics.jsonl").read_text().splitlines()

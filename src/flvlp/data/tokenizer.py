@@ -100,9 +100,16 @@ class ReportTokenizer:
         return str(self.tokenizer.decode(list(tokens), skip_special_tokens=True))
 
     def save(self, folder: Path) -> None:
-        """Writes the tokenizer where `load_tokenizer` finds it."""
+        """Writes the tokenizer where `load_tokenizer` finds it.
+
+        Raises:
+            OSError: it cannot be written, since the disk is full.
+        """
         folder.mkdir(parents=True, exist_ok=True)
-        self.tokenizer.save_pretrained(folder)
+        try:
+            self.tokenizer.save_pretrained(folder)
+        except Exception as error:  # of no class of its own: what tokenizers makes of a full disk
+            raise OSError(f"{folder}: {error}") from error
         (folder / "report_tokenizer.json").write_text(json.dumps({"max_tokens": self.max_tokens}) + "\n")
 
 

@@ -1,4 +1,4 @@
-"""Text files of a run folder: written whole or not at all, and line by line without costing a run that has no room."""
+"""Small files of a run folder: written whole or not at all, and line by line without costing a run that has no room."""
 
 import errno
 import json
@@ -13,10 +13,15 @@ log = logging.getLogger(__name__)
 
 
 def replace_text(path: Path, text: str) -> None:
-    """Writes a file beside `path` and renames it: whoever is killed meanwhile leaves the old one."""
+    """Writes a file of text, see `replace_bytes`."""
+    replace_bytes(path, text.encode())
+
+
+def replace_bytes(path: Path, content: bytes) -> None:
+    """Writes a file beside `path` and renames it: a kill, or a disk without room, leaves the old one."""
     temporary = path.with_name(f".{path.name}.{os.getpid()}.tmp")
     try:
-        temporary.write_text(text)
+        temporary.write_bytes(content)
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -65,7 +65,7 @@ def open_run(folder: Path, config_yaml: str, seed: int, *, is_new: bool, is_late
         root.removeHandler(early)
     root.addHandler(handler)
     if is_new:
-        (folder / "config.yaml").write_text(config_yaml)
+        replace_text(folder / "config.yaml", config_yaml)
     _add_start(folder / "run.json", seed)
     latest = folder.parent / "latest"
     if is_latest and (latest.is_symlink() or not latest.exists()):  # a folder of that name is somebody's own

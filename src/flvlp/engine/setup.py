@@ -60,8 +60,7 @@ def set_up_training(
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
     state = checkpoints.load(model, optimizer, scaler) if is_resumed else TrainState()
     state.count_by(steps_per_epoch, studies_per_step)
-    skipped_path = folder / f"skipped-rank{distributed.rank()}.jsonl"
-    cut_lines(skipped_path, state.step)
+    skipped_path = cut_skipped(folder, state.step)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
     log.info(
         "%.1f M trained parameters, %s", trained, "float32" if dtype is None else str(dtype).removeprefix("torch.")
@@ -76,11 +75,23 @@ def set_up_training(
         device=device,
         config=config,
         state=state,
-        run_log=RunLog(folder, state.step, redone="validation" if state.epoch_step == steps_per_epoch else ""),
+        run_log=RunLog(folder, state.step, redone="" if state.is_judged else "validation"),
         checkpoints=checkpoints,
         skipped_path=skipped_path,
         name_study=name_study,
     )
+
+
+def cut_skipped(folder: Path, last_step: int) -> Path:
+    """Returns this rank's list of skipped studies, cut to `last_step`; rank 0 cuts those of ranks that are no more."""
+    ranks = [distributed.rank()]
+    if distributed.is_main():
+        listed = (path.stem.removeprefix("skipped-rank") for path in folder.glob("skipped-rank*.jsonl"))
+        ranks += [int(rank) for rank in listed if int(rank) >= distributed.world_size()]
+    paths = [folder / f"skipped-rank{rank}.jsonl" for rank in ranks]
+    for path in paths:
+        cut_lines(path, last_step)
+    return paths[0]
 
 
 def refuse_statistics(model: torch.nn.Module) -> None:

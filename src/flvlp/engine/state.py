@@ -13,6 +13,7 @@ class TrainState:
 
     Attributes:
         step: optimiser steps taken.
+        judged_step: `step` when the model was last judged, by `end_judging`.
         epoch: epochs finished, their validation included.
         epoch_step: steps of the next epoch that are taken; all of them between its last step and its validation.
         steps_per_epoch, studies_per_step: of the processes that count so, all ranks together; 0 before the first start.
@@ -24,6 +25,7 @@ class TrainState:
     """
 
     step: int = 0
+    judged_step: int = 0
     epoch: int = 0
     epoch_step: int = 0
     steps_per_epoch: int = 0
@@ -56,6 +58,17 @@ class TrainState:
         return state
 
     @property
+    def is_judged(self) -> bool:
+        """Whether the model has been judged since its last step."""
+        return self.judged_step == self.step
+
+    def end_judging(self) -> None:
+        """Notes that the model has been judged, which ends an epoch whose steps are all taken."""
+        self.judged_step = self.step
+        if self.epoch_step == self.steps_per_epoch:
+            self.epoch, self.epoch_step = self.epoch + 1, 0
+
+    @property
     def position(self) -> int:
         """Steps of the present size that the schedule has behind it; `step` unless their size has changed."""
         return self.epoch * self.steps_per_epoch + self.epoch_step
@@ -75,7 +88,7 @@ class TrainState:
         self.epoch_step = steps_per_epoch if is_complete else min(seen // studies_per_step, steps_per_epoch)
         log.warning(
             "resume: a step took %d studies, now %d: epoch %d goes on after step %d of %d, the learning rate where it "
-            "stood; %d studies are seen a second time",
+            "stood; %d studies, with engine.bucket_steps perhaps others too, are seen a second time",
             earlier[1],
             studies_per_step,
             self.epoch + 1,

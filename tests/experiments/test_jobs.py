@@ -1,0 +1,65 @@
+"""One process at a time works in the folder of a run, a fresh one too."""
+
+import subprocess
+import sys
+from pathlib import Path
+from types import SimpleNamespace
+from typing import Any
+
+import pytest
+from omegaconf import OmegaConf
+
+from support.jobs import run_job
+from support.sweeps import FolderTakenError
+from tests.conftest import ROOT, environment
+
+ASK = "import sys, pathlib; from support.locks import take_lock; print(take_lock(pathlib.Path(sys.argv[1])) is None)"
+CONFIG = OmegaConf.create({})
+
+
+def is_held(folder: Path) -> bool:
+    """Returns whether another process finds the folder taken."""
+    paths = environment() | {"PYTHONPATH": str(ROOT / "experiments")}
+    done = subprocess.run(
+        [sys.executable, "-c", ASK, str(folder / ".lock")], env=paths, capture_output=True, text=True, check=True
+    )
+    return done.stdout == "True\n"
+
+
+def args(resume: str | None) -> Any:
+    launch = SimpleNamespace(name="local", nnodes=1, nproc_per_node=1)
+    return SimpleNamespace(then=None, seed=0, resume=resume, launch=launch, engine=SimpleNamespace(best_metric="x"))
+
+
+@pytest.mark.parametrize("is_resumed", [True, False])
+def test_a_run_has_its_folder_for_itself(tmp_path: Path, is_resumed: bool) -> None:
+    def pretrain(*_: Any) -> float:
+        assert is_held(tmp_path)
+        (tmp_path / "config.yaml").touch()
+        return 0.5
+
+    assert run_job(pretrain, args(str(tmp_path) if is_resumed else None), tmp_path, CONFIG).value == 0.5
+    assert not is_held(tmp_path), "the lock outlived the run"
+
+
+def test_a_run_does_not_begin_where_another_process_works(tmp_path: Path) -> None:
+    hold = "import sys, pathlib; from support.locks import take_lock; lock = take_lock(pathlib.Path(sys.argv[1])); "
+    paths = environment() | {"PYTHONPATH": str(ROOT / "experiments")}
+    with subprocess.Popen(
+        [sys.executable, "-c", hold + "print(lock is not None, flush=True); input()", str(tmp_path / ".lock")],
+        env=paths, stdin=subprocess.PIPE, stdout=subprocess.PIPE, text=True,
+    ) as other:  # fmt: skip
+        assert other.stdout is not None and other.stdout.readline() == "True\n"
+        for resume in (None, str(tmp_path)):
+            with pytest.raises(FolderTakenError, match=f"another process is at work in {tmp_path}; wait for it, or"):
+                run_job(lambda *_: pytest.fail("it ran"), args(resume), tmp_path, CONFIG)
+        other.communicate("\n")
+
+
+def test_a_run_that_does_not_begin_leaves_its_folder_empty(tmp_path: Path) -> None:
+    def broken(*_: Any) -> float:
+        raise ValueError("no such backbone")
+
+    with pytest.raises(ValueError, match="backbone"):
+        run_job(broken, args(None), tmp_path, CONFIG)
+    assert not list(tmp_path.iterdir())

@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.warm import run_warm
+from tests.warm import run_entry
 
 ROOT = Path(__file__).parents[1]
 sys.path.insert(0, str(ROOT / "experiments"))  # as `python experiments/<task>.py` does
@@ -72,10 +72,6 @@ def run(command: Callable[..., list[str]]) -> Run:
 
     def start(*overrides: str, cwd: Path, launcher: tuple[str, ...] = ONE_PROCESS) -> Done:
         line = command(*overrides, launcher=launcher)
-        if launcher == ONE_PROCESS:
-            return run_warm(line, cwd, environment())
-        return subprocess.run(
-            line, cwd=cwd, env=environment(), capture_output=True, text=True, timeout=300, check=False
-        )
+        return run_entry(line, cwd, environment())
 
     return start

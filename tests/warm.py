@@ -1,6 +1,7 @@
-"""Starts entry points from a process that has imported everything: imports cost more than most runs of a test.
+"""Runs entry points as a user does, with what a test wants to know of them.
 
-Each is a process of its own, with the command line, environment, folder and output that `subprocess.run` gives it.
+Those of one process are forked from one that has imported everything: imports cost more than most runs of a test. Each
+is a process of its own, with the command line, environment, folder and output that `subprocess.run` gives it.
 """
 
 import os
@@ -20,8 +21,14 @@ IMPORTED = (
 )
 
 
-def run_warm(command: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
-    """Runs `python script arguments...` to its end, five minutes at most, and returns what it printed."""
+def run_entry(command: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
+    """Runs the command line of an entry point to its end, five minutes at most, and returns what it printed."""
+    if command[1].endswith(".py"):
+        return _run_warm(command, cwd, environment)
+    return subprocess.run(command, cwd=cwd, env=environment, capture_output=True, text=True, timeout=300, check=False)
+
+
+def _run_warm(command: Sequence[str], cwd: Path, environment: Mapping[str, str]) -> subprocess.CompletedProcess[str]:
     context = get_context("forkserver")
     context.set_forkserver_preload(list(IMPORTED))
     with tempfile.TemporaryDirectory() as folder:

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import subprocess
 import time
 from collections.abc import Sequence
 from dataclasses import replace
@@ -29,6 +28,7 @@ from support.downstream import Job
 from support.entry import typed
 from tests.builders import HandMadeSource, encoder_config
 from tests.conftest import ONE_PROCESS, ROOT, TWO_PROCESSES, environment
+from tests.warm import run_entry
 
 SIDE = 48
 NAMES = ("Lung Opacity",)
@@ -156,7 +156,7 @@ def run_detect(folder: Path, root: Path, *overrides: str, launcher: Sequence[str
     line += [f"dataset.standin_root={root}", "dataset.standin_studies=60", "dataset.standin_size=64", "draws=20"]
     line += ["encoder.resize=64", "encoder.crop=56", *SMALL, "task.fit.max_steps=1", "task.fit.lr=1e-12"]
     line += ["task.fit.num_workers=0", "pictures=4", *overrides]
-    done = subprocess.run(line, cwd=root, env=environment(), capture_output=True, text=True, timeout=300, check=False)
+    done = run_entry(line, root, environment())
     assert done.returncode == 0, done.stderr[-3000:]
     return folder
 

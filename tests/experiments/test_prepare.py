@@ -12,8 +12,9 @@ import pydicom
 import pytest
 from PIL import Image
 
-from tests.conftest import ROOT, TWO_PROCESSES, Done, Run
+from tests.conftest import ROOT, TWO_PROCESSES, Done, Run, environment
 from tests.data.dicoms import write_dicom
+from tests.warm import run_entry
 
 PREPARE = str(ROOT / "experiments" / "prepare.py")
 STANDIN = ("dataset.standin_studies=60", "dataset.standin_size=64", "long_side=48", "workers=2")
@@ -30,7 +31,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 def prepare(folder: Path) -> Command:
     def run_prepare(*arguments: str) -> Done:
         command = [sys.executable, PREPARE, *STANDIN, *arguments]
-        return subprocess.run(command, cwd=folder, capture_output=True, text=True, timeout=300, check=False)
+        return run_entry(command, folder, environment())
 
     return run_prepare
 

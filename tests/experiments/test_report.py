@@ -9,7 +9,9 @@ import numpy as np
 import pytest
 
 from report import choose_baseline
+from tests.conftest import environment
 from tests.experiments.made_runs import AUROC, SEEDS, VALID_R1, make, names, pretrain, scores_of, write_config, zeroshot
+from tests.warm import run_entry
 
 EXPERIMENTS = Path(__file__).parents[2] / "experiments"
 
@@ -145,7 +147,7 @@ def test_patterns_and_folders_inside_each_other_count_a_run_once(sweep: Path) ->
 def test_the_entry_point_writes_every_file_and_the_link_latest(sweep: Path) -> None:
     folder = sweep / "report" / "now"
     command = [sys.executable, str(EXPERIMENTS / "report.py"), f"runs=['{sweep}/full','{sweep}/itc']", "draws=20"]
-    done = subprocess.run([*command, f"hydra.run.dir='{folder}'"], capture_output=True, text=True, check=False)
+    done = run_entry([*command, f"hydra.run.dir='{folder}'"], sweep, environment())
     assert done.returncode == 0, done.stderr[-2000:]
     found = {path.name for path in (sweep / "report" / "latest").iterdir()}
     expected = {"table.md", "table.csv", "table.tex", "report.html", "config.yaml", "run.json", "log.txt"}
@@ -164,5 +166,5 @@ def test_a_misspelt_key_is_refused_with_its_name() -> None:
 def test_a_report_that_cannot_be_made_leaves_no_folder_behind(tmp_path: Path, override: str) -> None:
     command = [sys.executable, str(EXPERIMENTS / "report.py"), override.format(tmp_path)]
     folder = tmp_path / "report" / "now"
-    done = subprocess.run([*command, f"hydra.run.dir={folder}"], capture_output=True, text=True, check=False)
+    done = run_entry([*command, f"hydra.run.dir={folder}"], tmp_path, environment())
     assert done.returncode == 1 and not folder.exists(), done.stderr[-500:]

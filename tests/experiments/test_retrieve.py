@@ -2,7 +2,6 @@
 
 import csv
 import json
-import subprocess
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -21,6 +20,7 @@ from support.retrieval_page import write_page
 from support.retrieved import DIRECTIONS, SIDES, Judged, Pool, combined, facts, judge, tables
 from tests.builders import REPORTS, HandMadeSource, encoder_config, text_config
 from tests.conftest import ONE_PROCESS, PHANTOMS, ROOT, TWO_PROCESSES, environment
+from tests.warm import run_entry
 
 STUDIES = 24  # from 4 on tested: 20, of which 13 have a lateral; four studies share each report
 CLASSES = ("Atelectasis", "Cardiomegaly", "Consolidation", "Edema", "Pleural Effusion")
@@ -223,9 +223,7 @@ def run(folder: Path, phantom_root: Path, *overrides: str, launcher: tuple[str, 
     sizes = ("encoder.resize=64", "encoder.crop=56", "encoders=random", "task.num_workers=0", "draws=50")
     data = ("dataset=phantom", f"dataset.root={phantom_root}", *PHANTOMS, "dataset.test_fraction=0.4")
     command = [*launcher, str(ROOT / "experiments" / "retrieve.py"), *sizes, *data, f"hydra.run.dir={folder}"]
-    done = subprocess.run(
-        [*command, *overrides], env=environment(), cwd=folder.parent, capture_output=True, text=True, check=False
-    )
+    done = run_entry([*command, *overrides], folder.parent, environment())
     assert done.returncode == 0, done.stderr[-3000:]
     assert "by chance" in done.stderr and "image to text" in done.stderr, done.stderr[-2000:]
     row: dict[str, Any] = json.loads((folder / "result.json").read_text())

@@ -2,7 +2,6 @@
 
 import csv
 import json
-import subprocess
 import time
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -27,6 +26,7 @@ from support.segmented import SELECTED_ON, THRESHOLDS
 from tests.builders import HandMadeSource, encoder_config
 from tests.conftest import ROOT, TWO_PROCESSES, environment
 from tests.experiments.conftest import TINY, result_of
+from tests.warm import run_entry
 
 SIDE = 32
 SMALL = (
@@ -190,9 +190,7 @@ def test_two_processes_count_what_one_counts(task: Task, tmp_path: Path, standin
     one = task("segment", *still)
     line = [*TWO_PROCESSES, str(ROOT / "experiments" / "segment.py"), *TINY, *still, "task.fit.batch_size=3"]
     line += [f"dataset.standin_root={standin_root}", f"hydra.run.dir={tmp_path / 'two'}"]
-    done = subprocess.run(
-        line, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
-    )
+    done = run_entry(line, tmp_path, environment())
     assert done.returncode == 0, done.stderr[-3000:]
     first, second = rows_of(one), rows_of(tmp_path / "two")
     assert [line["id"] for line in first] == [line["id"] for line in second]

@@ -1,7 +1,6 @@
 """Classification from a head and from prompts under torchrun: the row of two processes is that of one."""
 
 import csv
-import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -9,6 +8,7 @@ import pytest
 
 from tests.conftest import ROOT, TWO_PROCESSES, environment
 from tests.experiments.conftest import TINY, result_of
+from tests.warm import run_entry
 
 STILL = ("task.fit.max_steps=1", "task.fit.lr=1e-12", "task.fit.num_workers=0", "task.fit.precision=fp32")
 TASKS = {
@@ -27,9 +27,7 @@ def test_two_processes_give_the_row_of_one(
     one = task(entry, *TASKS[name])
     line = [*TWO_PROCESSES, str(ROOT / "experiments" / f"{entry}.py"), *TINY, *TASKS[name]]
     line += [f"dataset.standin_root={standin_root}", f"hydra.run.dir={tmp_path / 'two'}"]
-    done = subprocess.run(
-        line, cwd=tmp_path, env=environment(), capture_output=True, text=True, timeout=300, check=False
-    )
+    done = run_entry(line, tmp_path, environment())
     assert done.returncode == 0, done.stderr[-3000:]
     rows = []
     for folder in (one, tmp_path / "two"):

@@ -14,7 +14,7 @@ from flvlp.data.readers import bounded, tables
 from flvlp.data.readers.bounded import open_bounded, read_bounded, read_json
 from flvlp.data.readers.covidx import read_entries
 from flvlp.data.readers.iu_reports import xml_texts
-from flvlp.data.readers.tables import MOST_COLUMNS, read_table
+from flvlp.data.readers.tables import MOST_COLUMNS, Table, read_table
 from flvlp.data.splits.lists import read_list
 from tests.data.readers.mimic_folder import MimicFolder
 
@@ -27,7 +27,7 @@ def bomb(path: Path, size: int, row: bytes = b"1,2\n", start: bytes = b"id,value
     return path
 
 
-def as_table(path: Path) -> object:
+def as_table(path: Path) -> Table:
     return read_table(path, "dataset.root", {"id": "id"})
 
 

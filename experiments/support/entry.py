@@ -14,6 +14,8 @@ from typing import Any, TypeVar
 from hydra.core.hydra_config import HydraConfig
 from hydra.types import RunMode
 from omegaconf import DictConfig, OmegaConf
+from omegaconf.errors import OmegaConfBaseException
+from yaml import YAMLError  # type: ignore[import-untyped]
 
 from flvlp.data.readers.base_config import DatasetConfig
 from flvlp.data.readers.config import DATASET_CONFIGS
@@ -184,6 +186,22 @@ def hyperparameters(args: Any) -> dict[str, bool | float | str]:
     return {key: value for key, value in flat.items() if len(str(value)) <= LONGEST_VALUE}
 
 
+def read_config(path: Path) -> DictConfig:
+    """Returns the configuration that a run has written.
+
+    Raises:
+        ValueError: it is damaged.
+    """
+    try:
+        saved = OmegaConf.load(path)
+    except (YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+        reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
+        raise ValueError(f"resume: {path} is damaged ({reason}); copy it again, or start a new run") from error
+    if not isinstance(saved, DictConfig) or not saved:
+        raise ValueError(f"resume: {path} is damaged (no keys in it); copy it again, or start a new run")
+    return saved
+
+
 def resumed_config(cfg: DictConfig, folder: Path) -> DictConfig:
     """Returns the configuration of the run in `folder` with what the command line changes.
 
@@ -193,13 +211,12 @@ def resumed_config(cfg: DictConfig, folder: Path) -> DictConfig:
 
     Raises:
         FileNotFoundError: `folder` holds no run.
-        ValueError: the command line changes something that would make it another run.
+        ValueError: its configuration is damaged, or the command line changes something that would make it another run.
     """
     path = folder / "config.yaml"
     if not path.is_file():
         raise FileNotFoundError(f"resume: no config.yaml in {folder}; give the folder of a run, or latest")
-    saved = OmegaConf.load(path)
-    assert isinstance(saved, DictConfig)
+    saved = read_config(path)
     keys = [override.lstrip("+").partition("=")[0].replace("/", ".") for override in HydraConfig.get().overrides.task]
     for key in filter(is_free, keys):
         OmegaConf.update(saved, key, OmegaConf.select(cfg, key), force_add=True)

@@ -73,3 +73,16 @@ def test_hyperparameters_are_flat_and_hold_nothing_that_a_resumed_run_may_change
     assert set(flat) & set(entry.FREE_ON_RESUME) == {"engine.max_steps"}
     assert "dataset.csv" not in flat, "too long for a column"
     assert all(isinstance(value, bool | int | float | str) for value in flat.values())
+
+
+@pytest.mark.parametrize(
+    "content",
+    [b"", b"[1, 2]", b"seed: [", b"\xff\xfe\x00", b"a: ${b", b"? {}", b"[" * 5000],
+    ids=lambda content: repr(content[:9]),
+)
+def test_a_damaged_configuration_of_a_run_is_named(tmp_path: Path, content: bytes) -> None:
+    path = tmp_path / "config.yaml"
+    path.write_bytes(content)
+    with pytest.raises(ValueError, match="is damaged") as caught:
+        entry.read_config(path)
+    assert str(path) in str(caught.value)

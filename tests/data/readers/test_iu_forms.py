@@ -112,6 +112,8 @@ def test_the_table_of_reports_is_taken_before_report_files_unless_told_otherwise
 ENTITY = b'<?xml version="1.0"?><!DOCTYPE e [<!ENTITY a "lol">]><eCitation><uId id="CXR7"/>&a;</eCitation>'
 BAD_FILES = {
     "an entity definition": (ENTITY, f"7.xml has {len(ENTITY)} bytes or defines entities"),
+    "an encoding that nobody knows": (b'<?xml version="1.0" encoding="utf-9"?><eCitation/>', "7.xml is no XML"),
+    "an encoding that XML cannot have": (b'<?xml version="1.0" encoding="gbk"?><eCitation/>', "7.xml is no XML"),
     "sections within sections": (
         b'<eCitation><uId id="CXR7"/>' + b"<AbstractText>" * 101 + b"</AbstractText>" * 101 + b"</eCitation>",
         "7.xml has 101 sections; a report has at most 100",

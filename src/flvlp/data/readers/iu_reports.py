@@ -88,7 +88,7 @@ def xml_texts(path: Path, policy: str, hides: bool = False) -> list[Text]:
             )
         try:
             tree = ElementTree.fromstring(content)
-        except ElementTree.ParseError as error:
+        except (ElementTree.ParseError, LookupError, ValueError) as error:  # the latter of encodings
             raise ValueError(f"{path}: {file} is no XML ({error}); take the published files") from error
         uid = _uid(tree)
         if not uid or uid in texts:

@@ -194,7 +194,9 @@ def read_config(path: Path) -> DictConfig:
     """
     try:
         saved = OmegaConf.load(path)
-    except (YAMLError, OmegaConfBaseException, ValueError, RecursionError) as error:
+    except (YAMLError, OmegaConfBaseException, ValueError, RecursionError, OSError) as error:
+        if isinstance(error, OSError) and error.errno is not None:  # without, it is OmegaConf's own for a lone number
+            raise
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
         raise ValueError(f"resume: {path} is damaged ({reason}); copy it again, or start a new run") from error
     if not isinstance(saved, DictConfig) or not saved:

@@ -77,7 +77,7 @@ def test_hyperparameters_are_flat_and_hold_nothing_that_a_resumed_run_may_change
 
 @pytest.mark.parametrize(
     "content",
-    [b"", b"[1, 2]", b"seed: [", b"\xff\xfe\x00", b"a: ${b", b"? {}", b"[" * 5000],
+    [b"", b"3", b"[1, 2]", b"seed: [", b"\xff\xfe\x00", b"a: ${b", b"? {}", b"[" * 5000],
     ids=lambda content: repr(content[:9]),
 )
 def test_a_damaged_configuration_of_a_run_is_named(tmp_path: Path, content: bytes) -> None:

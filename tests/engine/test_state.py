@@ -67,7 +67,10 @@ def test_going_on_with_another_size_is_said_and_with_the_same_is_not(caplog: pyt
     assert not caplog.records, caplog.text
     state.count_by(50, 16)
     assert "a step took 8 studies, now 16: epoch 4 goes on after step 25 of 50" in caplog.text
-    assert "8 studies, with engine.bucket_steps perhaps others too, are seen a second time" in caplog.text
+    assert "8 studies are seen a second time" in caplog.text
+    assert "engine.bucket_steps" not in caplog.text
+    state.count_by(100, 8, has_buckets=True)
+    assert "0 studies are seen a second time, and others too: engine.bucket_steps orders" in caplog.text
 
 
 def test_an_epoch_ends_when_it_is_judged_after_its_last_step() -> None:

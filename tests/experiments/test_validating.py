@@ -6,6 +6,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+import torch
 
 import pretrain
 from flvlp import saved_encoders
@@ -103,3 +104,16 @@ def test_a_run_stopped_in_its_last_validation_is_judged_when_it_goes_on_and_only
     assert folder.joinpath("encoders_last", "config.json").stat().st_mtime_ns == written, "judged a second time"
     pretrain_here("run", f"resume={folder}", "engine.max_steps=null")
     assert validated(folder) == sorted({5, 10, limit})
+
+
+def test_a_finished_run_of_a_version_that_did_not_note_its_judging_trains_no_more(
+    pretrain_here: Callable[..., Path],
+) -> None:
+    folder = pretrain_here("run", "engine.epochs=1")
+    path = max(folder.glob("checkpoints/step_*.pt"))
+    content = torch.load(path, weights_only=True)
+    del content["state"]["judged_step"]
+    torch.save(content, path)
+    pretrain_here("run", f"resume={folder}", "engine.epochs=1")
+    assert last_checkpoint(folder)["state"]["step"] == 5
+    assert validated(folder) == [5]

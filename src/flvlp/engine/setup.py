@@ -59,7 +59,7 @@ def set_up_training(
     scaler = torch.amp.GradScaler(device.type, enabled=dtype == torch.float16)
     checkpoints = Checkpoints(folder / "checkpoints", config.keep_checkpoints)
     state = checkpoints.load(model, optimizer, scaler) if is_resumed else TrainState()
-    state.count_by(steps_per_epoch, studies_per_step)
+    state.count_by(steps_per_epoch, studies_per_step, has_buckets=config.bucket_steps > 0)
     skipped_path = cut_skipped(folder, state.step)
     trained = sum(p.numel() for p in model.parameters() if p.requires_grad) / 1e6
     log.info(

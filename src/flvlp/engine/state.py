@@ -73,11 +73,12 @@ class TrainState:
         """Steps of the present size that the schedule has behind it; `step` unless their size has changed."""
         return self.epoch * self.steps_per_epoch + self.epoch_step
 
-    def count_by(self, steps_per_epoch: int, studies_per_step: int) -> None:
+    def count_by(self, steps_per_epoch: int, studies_per_step: int, *, has_buckets: bool = False) -> None:
         """Goes on in steps of this size: what a step would have seen in part is seen again.
 
         An epoch is the same permutation of the studies whatever the number of processes (docs/paper.md section 6), so
-        the studies that were seen are its first `epoch_step * studies_per_step`.
+        the studies that were seen are its first `epoch_step * studies_per_step`. With buckets (`engine.bucket_steps`)
+        it is another one, of which that many first ones are left out all the same.
         """
         earlier = self.steps_per_epoch, self.studies_per_step
         self.steps_per_epoch, self.studies_per_step = steps_per_epoch, studies_per_step
@@ -88,11 +89,12 @@ class TrainState:
         self.epoch_step = steps_per_epoch if is_complete else min(seen // studies_per_step, steps_per_epoch)
         log.warning(
             "resume: a step took %d studies, now %d: epoch %d goes on after step %d of %d, the learning rate where it "
-            "stood; %d studies, with engine.bucket_steps perhaps others too, are seen a second time",
+            "stood; %d studies are seen a second time%s",
             earlier[1],
             studies_per_step,
             self.epoch + 1,
             self.epoch_step,
             steps_per_epoch,
             0 if is_complete else seen - self.epoch_step * studies_per_step,
+            ", and others too: engine.bucket_steps orders an epoch by the size of a step" if has_buckets else "",
         )

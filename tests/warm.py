@@ -10,7 +10,7 @@ import subprocess
 import sys
 import tempfile
 from collections.abc import Mapping, Sequence
-from multiprocessing import get_context
+from multiprocessing import get_context, set_start_method
 from pathlib import Path
 
 EXPERIMENTS = Path(__file__).parents[1] / "experiments"
@@ -52,6 +52,7 @@ def _run_warm(command: Sequence[str], cwd: Path, environment: Mapping[str, str])
 
 
 def _run(command: Sequence[str], cwd: Path, environment: dict[str, str], outputs: Sequence[Path]) -> None:
+    set_start_method(None, force=True)  # that of a fresh process, for its data workers
     _, script, *arguments = command
     for number, path in enumerate(outputs, start=1):
         os.dup2(os.open(path, os.O_WRONLY | os.O_CREAT), number)

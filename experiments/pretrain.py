@@ -154,9 +154,8 @@ def pretrain(args: Args, folder: Path, config_yaml: str) -> float:
     board = open_board(args, loaders, training, folder)
     with StopRequest() as stop:
         while not (is_over(args.engine, state) and state.is_judged):
-            if not is_over(args.engine, state):
-                sampler.start(state.epoch, state.epoch_step)
-                train_epoch(training, iter(batches), stop)
+            sampler.start(state.epoch, state.epoch_step)
+            train_epoch(training, iter(batches), stop)  # no step where a run goes on that was stopped in validation
             unsaved = judge(args, training, tokenizer, held_out, board)
             state.end_judging()
             if unsaved is not None and is_over(args.engine, state):
@@ -184,7 +183,7 @@ def start_rank(args: Args, folder: Path) -> "tuple[torch.device, Path]":
     device, made = distributed.start(args.engine.timeout_minutes), folder
     folder, args.resume = distributed.broadcast_object((folder, args.resume))
     if folder != made:
-        remove_if_empty(made)  # a rank that is killed later would leave its own
+        remove_if_empty(made)  # a rank that is killed from here on would leave its own
     seed_everything(args.seed, args.deterministic)
     if args.resume is None and any((folder / "checkpoints").glob("step_*.pt")):
         raise ValueError(f"hydra.run.dir: {folder} already holds a run; set resume={folder}, or take another folder")

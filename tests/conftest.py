@@ -68,10 +68,9 @@ def command(phantom_root: Path) -> Callable[..., list[str]]:
 
 @pytest.fixture(scope="session")
 def run(command: Callable[..., list[str]]) -> Run:
-    """Runs pre-training to its end and returns what it printed."""
+    """Runs pre-training to its end and returns what it printed; `is_fresh` as in `tests.warm`."""
 
-    def start(*overrides: str, cwd: Path, launcher: tuple[str, ...] = ONE_PROCESS) -> Done:
-        line = command(*overrides, launcher=launcher)
-        return run_entry(line, cwd, environment())
+    def start(*overrides: str, cwd: Path, launcher: tuple[str, ...] = ONE_PROCESS, is_fresh: bool = False) -> Done:
+        return run_entry(command(*overrides, launcher=launcher), cwd, environment(), is_fresh=is_fresh)
 
     return start

@@ -198,9 +198,11 @@ def read_config(path: Path) -> DictConfig:
         if isinstance(error, OSError) and error.errno is not None:  # without, it is OmegaConf's own for a lone number
             raise
         reason = f"{type(error).__name__}: {str(error).partition(chr(10))[0]}"
-        raise ValueError(f"resume: {path} is damaged ({reason}); copy it again, or start a new run") from error
+        raise ValueError(
+            f"{path} is damaged ({reason}); copy it again, or start a new run in another folder"
+        ) from error
     if not isinstance(saved, DictConfig) or not saved:
-        raise ValueError(f"resume: {path} is damaged (no keys in it); copy it again, or start a new run")
+        raise ValueError(f"{path} is damaged (no keys in it); copy it again, or start a new run in another folder")
     return saved
 
 

@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -65,8 +66,9 @@ def _run_alone(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
         try:
             return _run(pretrain, args, folder, cfg)
         finally:
-            if [*folder.iterdir()] == [path]:  # no run came of it
-                path.unlink()
+            with suppress(OSError):
+                if [*folder.iterdir()] == [path]:  # no run came of it
+                    path.unlink()
 
 
 def _run(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:

@@ -22,7 +22,7 @@ def take_lock(path: Path) -> IO[str] | None:
         file.close()
         return None
     except OSError as error:
-        if error.errno not in (errno.ENOLCK, errno.ENOTSUP):
+        if error.errno not in (errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS):
             file.close()
             raise
         log.warning("no locks on the file system of %s: see yourself that no other process is at work there", path)

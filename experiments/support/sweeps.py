@@ -19,7 +19,7 @@ from omegaconf import DictConfig, OmegaConf
 
 from flvlp.launch import WorkerError, is_first_host
 from support.chain import last_line
-from support.entry import FREE_ON_RESUME, is_free, is_sweep, run_folder
+from support.entry import FREE_ON_RESUME, is_free, is_sweep, read_config, run_folder
 
 log = logging.getLogger(__name__)
 
@@ -130,11 +130,12 @@ def check_same_configuration(folder: Path, cfg: DictConfig) -> None:
 
     Raises:
         FolderTakenError: with the keys that differ, and what to do.
+        ValueError: the `config.yaml` there is damaged.
     """
     path = folder / "config.yaml"
     if not path.is_file():
         return
-    read = (OmegaConf.load(path), OmegaConf.create(OmegaConf.to_yaml(cfg)))  # both have been YAML: 1e-4 is 0.0001
+    read = (read_config(path), OmegaConf.create(OmegaConf.to_yaml(cfg)))  # both have been YAML: 1e-4 is 0.0001
     held, asked = (_leaves(OmegaConf.to_container(one)) for one in read)
     keys = [key for key in sorted(held | asked) if held.get(key) != asked.get(key)]
     different = [key for key in keys if not _may_differ(key)]

@@ -91,6 +91,7 @@ def test_lists_of_skipped_studies_end_at_the_checkpoint_whoever_wrote_them(
     monkeypatch.setattr("flvlp.distributed.world_size", lambda: ranks)
     for number in (0, 1, 10):
         append_line(tmp_path / f"skipped-rank{number}.jsonl", {"step": 8})
+    append_line(tmp_path / "skipped-rank0 (copy).jsonl", {"step": 8})
     assert cut_skipped(tmp_path, 7) == tmp_path / f"skipped-rank{rank}.jsonl"
     empty = {path for path in tmp_path.iterdir() if not path.stat().st_size}
     assert empty == {tmp_path / f"skipped-rank{number}.jsonl" for number in cut}
@@ -99,6 +100,9 @@ def test_lists_of_skipped_studies_end_at_the_checkpoint_whoever_wrote_them(
 def test_a_state_that_does_not_tell_its_epoch_is_refused() -> None:
     saved = asdict(TrainState(step=7))
     assert TrainState.read(saved) == TrainState(step=7)
+    del saved["judged_step"]  # a version that did not note it, in the middle of an epoch and between two
+    assert TrainState.read(saved).is_judged
+    assert not TrainState.read(saved | {"epoch_step": 3}).is_judged
     del saved["epoch_step"]
     with pytest.raises(KeyError, match="epoch_step"):
         TrainState.read(saved)

@@ -51,7 +51,8 @@ def test_an_unreadable_picture_ends_the_run_with_workers_that_wait_for_more(
     for number in range(0, 24, 2):
         (tmp_path / f"{number}_frontal.png").write_bytes(b"no picture")
     started = time.monotonic()
-    done = run(*pairs(path), launch, "engine.num_workers=2", f"hydra.run.dir={tmp_path / 'run'}", cwd=tmp_path)
+    folder = tmp_path / "run"
+    done = run(*pairs(path), launch, "engine.num_workers=2", f"hydra.run.dir={folder}", cwd=tmp_path, is_fresh=True)
     assert done.returncode == 1
     assert "_frontal.png: cannot be read as an image" in done.stderr, done.stderr[-2000:]
     assert time.monotonic() - started < 120, "the process waited for its workers"

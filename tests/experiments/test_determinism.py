@@ -23,7 +23,7 @@ def twice(run: Run, folder: Path, launcher: tuple[str, ...], workers: tuple[int,
     for number, count in enumerate(workers):
         place = folder / str(number)
         overrides = (f"hydra.run.dir={place}", f"engine.num_workers={count}", "engine.batch_size=4", *OVERRIDES)
-        done = run(*overrides, cwd=folder, launcher=launcher)
+        done = run(*overrides, cwd=folder, launcher=launcher, is_fresh=True)
         assert done.returncode == 0, done.stderr[-3000:]
         ends.append(last_checkpoint(place))
     return differences(ends[0], ends[1])

@@ -1,5 +1,6 @@
 """One process at a time works in the folder of a run, a fresh one too."""
 
+import errno
 import subprocess
 import sys
 from pathlib import Path
@@ -63,3 +64,15 @@ def test_a_run_that_does_not_begin_leaves_its_folder_empty(tmp_path: Path) -> No
     with pytest.raises(ValueError, match="backbone"):
         run_job(broken, args(None), tmp_path, CONFIG)
     assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("number", [errno.ENOLCK, errno.ENOTSUP, errno.ENOSYS])
+def test_a_file_system_without_locks_is_told_and_keeps_no_run_from_going_on(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, caplog: pytest.LogCaptureFixture, number: int
+) -> None:
+    def lockf(*_: Any) -> None:
+        raise OSError(number, "no locks here")
+
+    monkeypatch.setattr("support.locks.fcntl.lockf", lockf)
+    assert run_job(lambda *_: 0.5, args(None), tmp_path, CONFIG).value == 0.5
+    assert f"no locks on the file system of {tmp_path / '.lock'}: see yourself" in caplog.text

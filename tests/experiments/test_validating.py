@@ -106,14 +106,14 @@ def test_a_run_stopped_in_its_last_validation_is_judged_when_it_goes_on_and_only
     assert validated(folder) == sorted({5, 10, limit})
 
 
-def test_a_finished_run_of_a_version_that_did_not_note_its_judging_trains_no_more(
+def test_a_run_of_a_version_that_did_not_note_its_judging_goes_on_and_keeps_its_records(
     pretrain_here: Callable[..., Path],
 ) -> None:
-    folder = pretrain_here("run", "engine.epochs=1")
+    folder = pretrain_here("run", "engine.max_steps=5")
     path = max(folder.glob("checkpoints/step_*.pt"))
     content = torch.load(path, weights_only=True)
     del content["state"]["judged_step"]
     torch.save(content, path)
-    pretrain_here("run", f"resume={folder}", "engine.epochs=1")
-    assert last_checkpoint(folder)["state"]["step"] == 5
-    assert validated(folder) == [5]
+    pretrain_here("run", f"resume={folder}")
+    assert last_checkpoint(folder)["state"]["step"] == 10
+    assert validated(folder) == [5, 10]

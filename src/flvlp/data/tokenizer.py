@@ -103,13 +103,15 @@ class ReportTokenizer:
         """Writes the tokenizer where `load_tokenizer` finds it.
 
         Raises:
-            OSError: it cannot be written, since the disk is full.
+            OSError: it cannot be written.
         """
         folder.mkdir(parents=True, exist_ok=True)
         try:
             self.tokenizer.save_pretrained(folder)
-        except Exception as error:  # of no class of its own: what tokenizers makes of a full disk
-            raise OSError(f"{folder}: {error}") from error
+        except Exception as error:
+            if type(error) is not Exception:
+                raise
+            raise OSError(f"{folder}: {error}") from error  # what tokenizers makes of a full disk has no class
         (folder / "report_tokenizer.json").write_text(json.dumps({"max_tokens": self.max_tokens}) + "\n")
 
 

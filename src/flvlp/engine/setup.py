@@ -87,7 +87,7 @@ def cut_skipped(folder: Path, last_step: int) -> Path:
     ranks = [distributed.rank()]
     if distributed.is_main():
         listed = (path.stem.removeprefix("skipped-rank") for path in folder.glob("skipped-rank*.jsonl"))
-        ranks += [int(rank) for rank in listed if int(rank) >= distributed.world_size()]
+        ranks += [int(rank) for rank in listed if rank.isdecimal() and int(rank) >= distributed.world_size()]
     paths = [folder / f"skipped-rank{rank}.jsonl" for rank in ranks]
     for path in paths:
         cut_lines(path, last_step)

@@ -55,6 +55,8 @@ class TrainState:
             raise TypeError(f"best is {state.best!r}, no figure")
         if "epoch_step" not in saved:
             raise KeyError("epoch_step")
+        if "judged_step" not in saved and state.epoch_step == 0:  # a version that did not note it has ended an epoch
+            state.judged_step = state.step
         return state
 
     @property

@@ -133,6 +133,7 @@ def test_a_broken_gzip_file_is_an_error_that_says_to_copy_it_again(what: str, tm
     ("content", "words"),
     [
         (b"", "no header"),
+        (b"\nid,value\n1,2\n", "no header"),
         (b"id,value\n1,caf\xe9\n", "not UTF-8"),
         ("id,value\n1,2\n".encode("utf-16"), "not UTF-8"),
         (b"id,value\n1,2\n1,2,3\n", "not a well-formed CSV file"),
@@ -141,7 +142,9 @@ def test_a_broken_gzip_file_is_an_error_that_says_to_copy_it_again(what: str, tm
 )
 @pytest.mark.parametrize("name", ["t.csv", "t.csv.gz"])
 def test_what_is_no_table_is_an_error_with_the_reason(content: bytes, words: str, name: str, tmp_path: Path) -> None:
-    assert words in failure(written(tmp_path / name, content), "id")
+    path = written(tmp_path / name, content)
+    assert words in failure(path, "id")
+    assert words in failure(path), "where no column has to be there"
 
 
 def test_a_table_of_a_header_alone_has_no_rows(tmp_path: Path) -> None:

@@ -182,7 +182,7 @@ def _header(path: Path) -> list[str]:
             records = list(islice(csv.reader(io.TextIOWrapper(file, "utf-8-sig", newline="")), 2))
     finally:
         csv.field_size_limit(longest)
-    if not records:
+    if not records or not records[0]:
         raise ValueError(f"{path}: no header; line 1 must name the columns; add it")
     widest = max(map(len, records))
     if widest > MOST_COLUMNS:

@@ -25,7 +25,7 @@ class Settings:
         paper, small: what is trained, at the paper's size and at that of `encoder=tiny`.
         turns: of each contender that count.
         threads: of a process alone.
-        studies: of the rows about reading and features; pool: of retrieval; files: of a data set that is listed.
+        studies: times 4 and 16 are encoded; pool: of retrieval; files: of a data set that is listed.
         picture: height and width in pixels of a picture as it is published.
     """
 

@@ -1,8 +1,6 @@
 """A run that is killed and resumed ends bitwise equal to the run that was never killed."""
 
 import json
-import os
-import signal
 import subprocess
 import time
 from collections.abc import Callable
@@ -15,6 +13,7 @@ import torch
 from flvlp.engine.lines import cut_lines
 from support.locks import take_lock
 from tests.conftest import ONE_PROCESS, TWO_PROCESSES, Run, environment
+from tests.processes import kill_all
 
 
 def last_checkpoint(folder: Path) -> dict[str, Any]:
@@ -46,7 +45,7 @@ def kill_after(command: list[str], folder: Path, step: int) -> None:
             assert process.poll() is None, f"the run ended before step {step}, exit status {process.returncode}"
             assert time.monotonic() < deadline, f"no checkpoint of step {step} within 200 s"
             time.sleep(0.02)
-        os.killpg(process.pid, signal.SIGKILL)
+        kill_all(process.pid)  # with the ranks of torchrun, which would go on without it and hold the run
 
 
 @pytest.mark.parametrize(

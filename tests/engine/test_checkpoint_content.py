@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 import torch
-from hypothesis import given, settings
+from hypothesis import example, given, settings
 from hypothesis import strategies as st
 from torch import nn
 
@@ -74,6 +74,7 @@ def _generators() -> Iterator[None]:
 
 @settings(max_examples=200, deadline=None)
 @given(place=st.sampled_from(PLACES), value=VALUES, is_left_out=st.booleans())
+@example(place=("rng", 0, "numpy", 1), value=torch.tensor(float("nan")), is_left_out=False)
 def test_other_content_is_refused_by_name_or_can_go_on(place: tuple[Any, ...], value: Any, is_left_out: bool) -> None:
     content = whole()
     inside: Any = content

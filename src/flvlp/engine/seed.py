@@ -41,11 +41,17 @@ def random_state() -> dict[str, Any]:
 
 
 def restore_random_state(state: dict[str, Any]) -> None:
-    """Sets every global generator of this process to what `random_state` returned."""
+    """Sets every global generator of this process to what `random_state` returned.
+
+    Raises:
+        ValueError: NumPy's has no integers. What else is no state leads to errors of the three libraries.
+    """
     torch.set_rng_state(state["torch"])
     if state["cuda"] is not None and torch.cuda.is_available():
         torch.cuda.set_rng_state(state["cuda"])
     kind, keys, *rest = state["numpy"]
+    if keys.dtype != torch.int64:
+        raise ValueError(f"the state of NumPy's generator is {keys.dtype}, no integers")
     np.random.set_state((kind, keys.numpy().astype(np.uint32), *rest))
     version, internal, gauss = state["python"]
     random.setstate((version, tuple(internal.tolist()), gauss))

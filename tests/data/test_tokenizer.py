@@ -111,6 +111,16 @@ def test_a_full_disk_is_an_error_of_the_disk(tmp_path: Path) -> None:
             make_tokenizer().save(tmp_path / "tokenizer")
 
 
+def test_an_error_of_the_program_is_none_of_the_disk(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    def broken(_: Path) -> None:
+        raise TypeError("a mistake")
+
+    tokenizer = make_tokenizer()
+    monkeypatch.setattr(tokenizer.tokenizer, "save_pretrained", broken)
+    with pytest.raises(TypeError, match="a mistake"):
+        tokenizer.save(tmp_path / "tokenizer")
+
+
 def test_credentialed_reports_leave_no_rare_word_in_the_vocabulary() -> None:
     reports = ["no effusion in the lungs"] * 40 + ["mr featherstonehaugh has no effusion"] * 19
     open_one = train_tokenizer(reports, 400, 32, credentialed=False).tokenizer.get_vocab()

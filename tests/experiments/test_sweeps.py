@@ -144,6 +144,13 @@ def test_what_two_starts_may_differ_in(swept: Swept, key: str, value: Any, *, ma
             check_same_configuration(swept.folder / "0", cfg)  # type: ignore[arg-type]
 
 
+@pytest.mark.parametrize("content", ["", "3"])
+def test_a_job_beside_a_damaged_configuration_says_which_file_it_is(tmp_path: Path, content: str) -> None:
+    (tmp_path / "config.yaml").write_text(content)
+    with pytest.raises(ValueError, match=f"{tmp_path}/config.yaml is damaged .*start a new run in another folder"):
+        check_same_configuration(tmp_path, OmegaConf.create({"seed": 1}))
+
+
 def stop_at(step: int) -> Callable[..., Any]:
     """Returns a training step that Ctrl-C meets."""
 

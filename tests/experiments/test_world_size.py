@@ -20,13 +20,15 @@ def test_a_run_goes_on_with_another_number_of_processes(
 ) -> None:
     folder = tmp_path / "run"
     small = ("engine.batch_size=4", "engine.limit_studies=40", "engine.epochs=3", "engine.validate=false")
-    overrides = (*small, "engine.log_every=1", f"engine.max_steps={stopped}")
+    buckets = 2 * (launchers[0] == TWO_PROCESSES)  # which move no count, and what is seen again
+    overrides = (*small, "engine.log_every=1", f"engine.max_steps={stopped}", f"engine.bucket_steps={buckets}")
     done = run(f"hydra.run.dir={folder}", *overrides, cwd=tmp_path, launcher=launchers[0])
     assert done.returncode == 0, done.stderr[-3000:]
     done = run(f"resume={folder}", "engine.max_steps=null", cwd=tmp_path, launcher=launchers[1])
     assert done.returncode == 0, done.stderr[-3000:]
     assert "it goes on from the same weights, not bit for bit" in done.stderr, done.stderr[-3000:]
     assert "; 0 studies are seen a second time" in done.stderr, done.stderr[-3000:]
+    assert ("and others too: engine.bucket_steps orders" in done.stderr) == bool(buckets), done.stderr[-3000:]
     records = [json.loads(line) for line in (folder / "metrics.jsonl").read_text().splitlines()]
     assert [record["step"] for record in records] == list(range(1, sum(lengths) + 1))
     found = tuple(sum(record["epoch"] == epoch for record in records) for epoch in range(3))

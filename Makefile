@@ -3,6 +3,7 @@ VENV ?= .venv
 PYTHON ?= python3
 NPROC ?= 1
 DRAWS ?= 50
+JOBS ?= 2
 TEST_PROCESSES ?= $(shell n=$$(getconf _NPROCESSORS_ONLN); echo $$((n < 8 ? n : 8)))
 ARGS ?=
 LOGDIR ?= runs/pretrain
@@ -22,6 +23,8 @@ LAUNCH := $(BIN)/python
 else
 LAUNCH := $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $(NPROC)
 endif
+
+SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup pretrain ablation report eval-cls eval-seg eval-det eval-retrieval eval-zeroshot explain benchmark prepare doctor test test-slow faults audit check format tensorboard clean
@@ -44,8 +47,8 @@ $(STAMP):
 pretrain: $(STAMP) ## pre-train; phantoms and tiny encoders unless ARGS says otherwise
 	$(LAUNCH) experiments/pretrain.py $(ARGS)
 
-ablation: $(STAMP) ## the paper's ablation on phantoms, three seeds; the same command goes on where it was stopped
-	$(BIN)/python experiments/pretrain.py -m experiment=ablation_terms seed=0,1,2 $(ARGS)
+ablation: $(STAMP) ## the paper's ablation on phantoms, three seeds, JOBS (2) side by side; goes on where it was stopped
+	$(BIN)/python experiments/pretrain.py -m $(SIDE_BY_SIDE) experiment=ablation_terms seed=0,1,2 $(ARGS)
 
 # In `make ablation report` ARGS is what the sweep is told.
 REPORT_ARGS = $(if $(filter ablation,$(MAKECMDGOALS)),,$(ARGS))

@@ -21,10 +21,10 @@ from support.reporting.commands import Composer
 from support.reporting.content import Report, list_problems
 from support.reporting.differences import make_cells
 from support.reporting.figures import choose_columns
+from support.reporting.finding import find_runs
 from support.reporting.page import write_page
 from support.reporting.plots import draw_all
 from support.reporting.rows import Row, make_rows, sort_rows
-from support.reporting.runs import find_runs
 from support.reporting.tables import csv_text, latex, markdown
 
 log = logging.getLogger(__name__)

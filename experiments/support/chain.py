@@ -27,6 +27,7 @@ log = logging.getLogger(__name__)
 EXPERIMENTS = Path(__file__).parents[1]
 TASKS = ("classify", "segment", "detect", "retrieve", "zeroshot", "explain")
 CHAINED = "chained.json"  # what a result was made with
+RESULTS = ("result.json", "explain.png")  # a study that is only looked at has no figures
 TAIL = 40  # lines of a broken task that are kept
 # What torchrun says to its workers: a task is none of them.
 OF_WORKERS = ("RANK", "LOCAL_", "WORLD_SIZE", "GROUP_", "ROLE_", "MASTER_", "TORCHELASTIC_")
@@ -90,11 +91,11 @@ def run_chain(then: Then, folder: Path, seed: int) -> None:
         command += [f"hydra.run.dir={quoted(place)}", f"seed={seed}", *overrides]
         log.info("task %s: %s", name, " ".join([entry, *overrides]))
         status, tail = run_visibly(command)
-        if status == 0 and (place / "result.json").is_file():
+        if status == 0 and _has_result(place):
             replace_text(place / CHAINED, json.dumps(_made_with(then[name], folder)) + "\n")
             continue
         log.error("task %s broke (exit status %d); its folder: %s", name, status, place)
-        broken.append(f"{name}: {last_line(tail) or f'exit status {status}, no result.json'}")
+        broken.append(f"{name}: {last_line(tail) or f'exit status {status}, no {RESULTS[0]}'}")
     (folder / "tasks" / "latest").unlink(missing_ok=True)  # a link that plain runs leave beside them: one task too many
     if broken:
         raise RuntimeError(f"then: {len(broken)} of {len(then)} tasks broke ({'; '.join(broken)})")
@@ -138,4 +139,8 @@ def _made_with(line: Sequence[str], folder: Path) -> dict[str, Any]:
 
 def _is_done(place: Path, made_with: dict[str, Any]) -> bool:
     path = place / CHAINED
-    return (place / "result.json").is_file() and path.is_file() and json.loads(path.read_text()) == made_with
+    return _has_result(place) and path.is_file() and json.loads(path.read_text()) == made_with
+
+
+def _has_result(place: Path) -> bool:
+    return any((place / name).is_file() for name in RESULTS)

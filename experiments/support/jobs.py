@@ -6,6 +6,7 @@ import logging
 import math
 import os
 import time
+from collections.abc import Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -23,7 +24,7 @@ log = logging.getLogger(__name__)
 
 
 def run_job(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
-    """Pre-trains in `folder`, runs the tasks of `args.then` on the best encoders, and writes `finished.json`.
+    """Pre-trains in `folder`, writes `finished.json`, and runs the tasks of `args.then` on the best encoders.
 
     Args:
         pretrain: of the entry point.
@@ -80,11 +81,18 @@ def _run(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
     figures = start_by_rank(pretrain, args, folder, OmegaConf.to_yaml(cfg))
     value = next(iter(figures.values()))
     if 0 in figures:
+        done = {"value": None if math.isnan(value) else value, "metric": args.engine.best_metric}
+        _finish(folder, done, started)  # whatever becomes of the tasks
         release_device()
         run_chain(args.then or {}, folder, args.seed)
-        done = {"seconds": round(time.monotonic() - started, 1), "value": None if math.isnan(value) else value}
-        replace_text(folder / FINISHED_FILE, json.dumps(done | {"metric": args.engine.best_metric}) + "\n")
+        _finish(folder, done, started)
     return Done(value)
+
+
+def _finish(folder: Path, done: Mapping[str, Any], started: float) -> None:
+    """Writes down that the pre-training has ended, and how long the job took up to now."""
+    seconds = round(time.monotonic() - started, 1)
+    replace_text(folder / FINISHED_FILE, json.dumps({"seconds": seconds, **done}) + "\n")
 
 
 def release_device() -> None:

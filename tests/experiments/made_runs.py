@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from report import Args, make_report
+from support.reporting.commands import Composer
 from support.reporting.content import Report
 from support.reporting.figures import Column
 
@@ -191,3 +192,15 @@ def write_sweep(tmp_path: Path) -> Path:
             zeroshot(folder / "tasks" / "zeroshot", scores_of(gain, seed + 10 * len(row)), seed=seed)
             retrieve(folder / "tasks" / "retrieval", [1 if study % 5 < gain * 2 else 7 for study in range(STUDIES)])
     return tmp_path
+
+
+class NoComposer(Composer):
+    """Knows of no choice and composes nothing, so that a command names every key."""
+
+    def __init__(self) -> None:
+        self.compose = lambda _: {}
+
+    @staticmethod
+    def choices(group: str) -> list[str]:
+        """Returns no choice."""
+        return []

@@ -65,6 +65,22 @@ def test_a_broken_task_stops_no_other_and_is_run_again(folder: Path, started: li
     assert names(started) == ["zeroshot", "classify", "zeroshot"]
 
 
+def test_a_study_that_is_looked_at_needs_no_figures(
+    folder: Path, started: list[Sequence[str]], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def draws(command: Sequence[str]) -> tuple[int, str]:
+        started.append(command)
+        place = Path(command[3].removeprefix("hydra.run.dir=").strip("'"))
+        place.mkdir(parents=True)
+        (place / "explain.png").touch()
+        return 0, ""
+
+    monkeypatch.setattr(chain, "run_visibly", draws)
+    for _ in range(2):
+        chain.run_chain({"look": ["explain", "phrase=edema"]}, folder, seed=0)
+    assert names(started) == ["explain"]
+
+
 @pytest.mark.parametrize("change", ["nothing", "other encoders", "other overrides", "no result"])
 def test_a_result_counts_as_long_as_it_is_of_these_encoders_and_overrides(
     folder: Path, started: list[Sequence[str]], change: str

@@ -30,7 +30,8 @@ def test_validation_is_that_of_the_best_epoch(tmp_path: Path) -> None:
 
 def test_broken_and_unfinished_runs_are_listed_and_not_counted(sweep: Path) -> None:
     (sweep / "full" / "seed_0" / "failed.txt").write_text("Traceback\nRuntimeError: out of memory\n")
-    (sweep / "full" / "seed_1" / "finished.json").unlink()
+    for seed in (0, 1):
+        (sweep / "full" / f"seed_{seed}" / "finished.json").unlink()
     (sweep / "itc" / "seed_2" / "tasks" / "zeroshot" / "result.json").unlink()
     report = make(sweep)
     states = {(one.state, Path(one.where).name if one.folder else one.where, one.reason) for one in report.problems}

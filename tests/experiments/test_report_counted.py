@@ -1,24 +1,98 @@
 """What of the runs on disk a report counts, and what it keeps apart: broken ones, other data, other encoders."""
 
+import hashlib
 import json
 import os
 import re
 from pathlib import Path
 from typing import Any
 
+import pytest
+
 from support.reporting.tables import markdown
-from tests.experiments.made_runs import make, pretrain, scores_of, write_config, zeroshot
+from tests.experiments.made_runs import make, names, pretrain, scores_of, write_config, zeroshot
 
 
-def test_a_run_that_finished_after_it_broke_is_counted(tmp_path: Path) -> None:
-    for name, at in (("again", 5), ("at_once", 9), ("broke", 10)):
-        folder = pretrain(tmp_path / name, name=name, seed=at)
-        (folder / "failed.txt").write_text("RuntimeError: out of memory\n")
-        for file, when in (("failed.txt", at), ("finished.json", 9)):
+def test_a_run_whose_task_broke_is_counted_with_the_tasks_that_did_not(tmp_path: Path) -> None:
+    for name, failed_at in (("again", 5), ("at_once", 9), ("task_broke", 10), ("broke", 10)):
+        folder = pretrain(tmp_path / name, name=name, seed=failed_at, loss={"mlm": len(name)})
+        zeroshot(folder / "tasks" / "zeroshot", scores_of(1, 0), seed=failed_at)
+        (folder / "failed.txt").write_text("RuntimeError: then: 1 of 2 tasks broke\n")
+        for file, when in (("failed.txt", failed_at), ("finished.json", 9)):
             os.utime(folder / file, (when, when))
+    (tmp_path / "broke" / "finished.json").unlink()
     report = make(tmp_path)
-    assert sorted(name for row in report.rows for name in row.name.split(" = ")) == ["again", "at_once"]
-    assert [(Path(one.where).name, one.state) for one in report.problems if one.folder] == [("broke", "broken")]
+    assert sorted(names(report)) == ["again", "at_once", "task_broke"]
+    assert all(member.tasks for row in report.rows for member in row.members.values())
+    assert sorted((Path(one.where).name, one.state, one.reason) for one in report.problems if one.folder) == [
+        ("broke", "broken", "RuntimeError: then: 1 of 2 tasks broke"),
+        ("task_broke", "broken", "counted, but for a task: RuntimeError: then: 1 of 2 tasks broke"),
+    ]
+
+
+FILES = ("config.yaml", "metrics.jsonl", "finished.json", "run.json", "data.json", "tasks/zeroshot/result.json")
+
+
+@pytest.mark.parametrize("content", ["", "3", '{"half', "[3]", "{}", "\0"])
+@pytest.mark.parametrize("file", FILES)
+def test_a_damaged_file_costs_its_run_alone_and_is_named(tmp_path: Path, file: str, content: str) -> None:
+    for name in ("whole", "spoilt"):
+        folder = pretrain(tmp_path / name, name=name, seed=len(name))
+        (folder / "data.json").write_text(json.dumps({"split": "mimic/official", "train": "9 studies"}))
+        zeroshot(folder / "tasks" / "zeroshot", scores_of(1, 0), seed=len(name))
+    path = tmp_path / "spoilt" / file
+    path.write_text(content)
+    report = make(tmp_path)
+    told = [one.reason for one in report.problems if one.folder]
+    is_harmless = (file, content) in {  # a line that was never ended; facts that nothing hangs on
+        *(("metrics.jsonl", one) for one in ("", '{"half', "\0")),
+        ("finished.json", "{}"),
+    }
+    lost = "whole" if file.startswith("tasks") else "spoilt"
+    counted = [name for row in report.rows for name in row.name.split(" = ")]
+    assert (lost in counted) == (is_harmless or file.startswith("tasks")), counted
+    if is_harmless:
+        assert not told
+    else:
+        assert len(told) == 1 and told[0].startswith(f"{path.name} is damaged"), told
+    assert "whole" in counted and str(tmp_path) not in "".join(told)
+
+
+def test_a_study_that_was_looked_at_is_neither_a_row_nor_unfinished(tmp_path: Path) -> None:
+    folder = pretrain(tmp_path / "a", name="a")
+    zeroshot(folder / "tasks" / "look", scores_of(1, 0))
+    (folder / "tasks" / "look" / "result.json").rename(folder / "tasks" / "look" / "explain.png")
+    report = make(tmp_path)
+    assert names(report) == ["a"] and not report.problems and not report.rows[0].members[0].tasks
+
+
+def test_a_task_stays_with_its_encoders_where_the_run_that_left_them_is_there_twice(tmp_path: Path) -> None:
+    runs = [pretrain(tmp_path / name / "full" / "seed_0", name="full") for name in "ab"]  # the same weights in both
+    digests = {hashlib.sha256((run / "encoders" / "encoders.safetensors").read_bytes()).hexdigest() for run in runs}
+    zeroshot(tmp_path / "elsewhere", scores_of(1, 0), encoders_sha256=digests.pop())
+    assert not digests
+    (row,) = make(tmp_path).rows
+    assert list(row.members[0].tasks) == ["zeroshot"]
+
+
+@pytest.mark.parametrize(
+    ("key", "rows"),
+    [
+        ("figures_every", 1),
+        ("projector", 1),
+        ("timeout_minutes", 1),
+        ("log_every", 1),
+        ("validate", 2),
+        ("max_steps", 2),
+    ],
+)
+def test_seeds_are_of_one_row_unless_what_sets_them_apart_moves_a_result(tmp_path: Path, key: str, rows: int) -> None:
+    for seed in (0, 1):
+        folder = pretrain(tmp_path / str(seed), name="full", seed=seed)
+        plain = json.loads((folder / "config.yaml").read_text())
+        plain["engine"][key] = seed + 1
+        write_config(folder, plain)
+    assert len(make(tmp_path).rows) == rows
 
 
 def test_what_is_left_out_names_the_run_that_counts_by_its_path(tmp_path: Path) -> None:

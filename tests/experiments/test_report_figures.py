@@ -22,6 +22,7 @@ from tests.experiments.made_runs import (
     make,
     names,
     pretrain,
+    write_task,
 )
 
 R1, GAP = Column("retrieve", "fused/r1"), Column("validation", "mlm_gap")
@@ -60,14 +61,25 @@ def test_what_a_row_does_not_measure_is_empty_and_compared_with_nothing(sweep: P
     assert not cells["itc", GAP].values and cells["full", GAP].difference is None
 
 
-def test_the_best_of_a_column_is_the_highest_and_of_a_loss_the_lowest(sweep: Path) -> None:
+def test_the_best_of_a_column_is_the_highest_of_a_rank_the_lowest_and_of_a_loss_none(sweep: Path) -> None:
     columns = ["validation/mlm", "validation/mlm_gap", "fused/image_to_text/mean_rank", "macro_auroc"]
     report = make(sweep, figures=columns)
     best = {
         column.figure: [row for row in names(report) if report.cells[row, column].is_best] for column in report.columns
     }
-    assert best.pop("mlm") == best.pop("fused/image_to_text/mean_rank") == ["full"]
-    assert best == {"mlm_gap": ["full"], "macro_auroc": ["full"]}, "one is the lowest, the others the highest"
+    assert best == {"mlm": [], "mlm_gap": [], "fused/image_to_text/mean_rank": ["full"], "macro_auroc": ["full"]}
+    table = markdown(report.rows, report.columns, report.cells)
+    assert "validation/mlm, validation/mlm_gap: measured with each row's own masking" in table
+
+
+def test_rows_that_a_task_judged_by_another_view_are_named(sweep: Path) -> None:
+    for seed in SEEDS:
+        change_result(sweep / "full" / f"seed_{seed}" / "tasks" / "zeroshot", view="fused")
+        change_result(sweep / "itc" / f"seed_{seed}" / "tasks" / "zeroshot", view="frontal")
+        change_result(sweep / "random" / f"seed_{seed}" / "tasks" / "zeroshot", view="fused")
+    report = make(sweep)
+    said = markdown(report.rows, report.columns, report.cells)
+    assert "not by the same view (frontal: itc; fused: full, random)" in said and said.count("same view") == 1
 
 
 def spoil_targets(folder: Path) -> None:
@@ -81,14 +93,32 @@ def spoil_targets(folder: Path) -> None:
     change_result(folder, figures={"macro_auroc": float(np.mean(auroc(labels, scores)))})
 
 
+def cut(path: Path, lines: int) -> None:
+    """Puts half a line in the place of the last ones of a table."""
+    kept = path.read_text().splitlines()[:-lines]
+    path.write_text("\n".join([*kept, "s79,Mass"]) + "\n")
+
+
 @pytest.mark.parametrize(
     ("spoil", "reason"),
     [
         (lambda folder: (folder / "predictions.csv").unlink(), "not there"),
         (lambda folder: change_result(folder, figures={"macro_auroc": 0.5}), "where result.json says 0.5"),
         (spoil_targets, "other studies"),
+        (lambda folder: cut(folder / "predictions.csv", 1), "seed_1/tasks/zeroshot is damaged (TypeError"),
+        (lambda folder: cut(folder / "predictions.csv", 50), "every class of every study once"),
+        (lambda folder: cut(folder / "tested.csv", 50), "seed_1/tasks/zeroshot is damaged (KeyError"),
+        (lambda folder: (folder / "tested.csv").write_bytes(b"\xff"), "seed_1/tasks/zeroshot is damaged (Unicode"),
     ],
-    ids=["no predictions", "another figure", "other data"],
+    ids=[
+        "no predictions",
+        "another figure",
+        "other data",
+        "half a line",
+        "half a table",
+        "half of the patients",
+        "no text",
+    ],
 )
 def test_what_cannot_be_paired_by_study_is_marked_with_the_reason(
     sweep: Path, spoil: Callable[[Path], None], reason: str
@@ -150,8 +180,33 @@ def test_a_name_is_escaped_in_latex_and_keeps_its_column_in_markdown(tmp_path: P
         "chance_cnr/Edema",
         "phrases/frontal",
         "negatives_left_empty",
+        "score_threshold",
+        "macro_auroc_of_draws_sd",
     ],
 )
 def test_a_count_and_what_chance_gives_are_neither_better_nor_worse(figure: str) -> None:
     assert Column("explain", figure).better == 0
     assert Column("explain", "pointing/Edema").better == 1
+
+
+def test_grounding_is_paired_by_phrase_and_drawn_by_patient(tmp_path: Path) -> None:
+    rng = np.random.default_rng(0)
+    for name, gain in (("itc", 0.0), ("full", 1.0)):
+        for seed in (0, 1):
+            hits, contrast = (rng.random(2 * STUDIES) < 0.3 + 0.5 * gain).astype(float), rng.normal(size=2 * STUDIES)
+            contrast[::7] = np.nan
+            lines = [("id", "view", "category", "phrase", "pointing", "cnr")]
+            for row in range(2 * STUDIES):  # two phrases a study
+                view, category = ("lateral" if row % 8 == 0 else "frontal"), ("Edema" if row % 3 else "Mass")
+                lines.append((f"s{row // 2}", view, category, "", str(hits[row]), str(contrast[row])))
+            is_mass = np.arange(2 * STUDIES) % 3 == 0
+            figures = {"pointing": hits.mean(), "cnr": np.nanmean(contrast), "pointing/Mass": hits[is_mass].mean()}
+            folder = pretrain(tmp_path / name / f"seed_{seed}", name=name, seed=seed, loss={"mlm": gain})
+            write_task(folder / "tasks" / "where", "explain", figures, lines, seed=seed)
+    report = make(tmp_path, figures=["pointing", "cnr", "pointing/Mass"])
+    found = {column.figure: report.cells["full", column].difference for column in report.columns}
+    assert all(one and not one.why_not and one.seeds == (0, 1) for one in found.values()), found
+    pointing, contrast_gain, of_mass = (found[name] for name in ("pointing", "cnr", "pointing/Mass"))
+    assert pointing and of_mass and contrast_gain
+    assert 0.3 < pointing.low < pointing.mean < pointing.high < 0.7 and pointing.studies == 2 * STUDIES
+    assert of_mass.low > 0.2 and of_mass.studies == int(is_mass.sum()) and contrast_gain.low < 0 < contrast_gain.high

@@ -4,15 +4,11 @@ import json
 import re
 import struct
 import zlib
-from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from hydra import initialize_config_dir
 
-from support.reporting.commands import Composer, overrides_of, relative_command
-from support.reporting.configs import GROUPS, moving
 from support.reporting.content import Report
 from support.reporting.figures import Difference
 from support.reporting.page import verdict, write_page
@@ -20,23 +16,10 @@ from support.reporting.plots import draw_all
 from support.reporting.samples import choose_samples
 from support.reporting.tables import difference_text, mean_text
 from tests.experiments.browser import CHROMIUM, Browser
-from tests.experiments.conftest import CONF
-from tests.experiments.made_runs import AUROC, VALID_R1, make, pretrain, write_config
+from tests.experiments.made_runs import AUROC, VALID_R1, NoComposer, make, pretrain, write_config
 from tests.experiments.test_pages import Reader
 
 HOSTILE = "<b>bold & \"x\"_50%</b><script>alert('x')</script>"
-
-
-class NoComposer(Composer):
-    """Knows of no choice and composes nothing, so that a command names every key."""
-
-    def __init__(self) -> None:
-        self.compose = lambda _: {}
-
-    @staticmethod
-    def choices(group: str) -> list[str]:
-        """Returns no choice."""
-        return []
 
 
 def png(side: int = 4) -> bytes:
@@ -107,50 +90,6 @@ def test_the_page_holds_the_numbers_of_the_table_and_links_to_folders_that_exist
     assert len(links) == 6 and all((path.parent / link / "config.yaml").exists() for link in links), links
 
 
-def test_no_path_of_the_machine_is_in_a_command() -> None:
-    words = [
-        "/opt/venv/bin/python",
-        "/opt/flvlp/experiments/pretrain.py",
-        "encoders='/home/x/runs/a b'",
-        "dataset.root=/data",
-    ]
-    said = relative_command(words, Path("/home/x"))
-    assert said == """python experiments/pretrain.py "encoders='runs/a b'" dataset.root=/data""", said
-    quoted = relative_command(
-        ["", "experiments/zeroshot.py", "encoders='/home/x/runs/a'", "then={a: [b]}"], Path("/home/x")
-    )
-    assert quoted == "python experiments/zeroshot.py encoders=runs/a 'then={a: [b]}'", quoted
-
-
-@pytest.fixture(scope="module")
-def composer() -> Iterator[Composer]:
-    """Composes from conf/."""
-    with initialize_config_dir(version_base="1.3", config_dir=str(CONF)):
-        yield Composer()
-
-
-@pytest.mark.parametrize(
-    ("overrides", "expected"),
-    [
-        (["encoder/lateral=none", "loss.itc.weight=0"], ["encoder/lateral=none", "loss.itc.weight=0"]),
-        (["masking=random"], ["masking=random"]),
-        (["loss=itc", "engine.lr=0.001", "seed=3"], ["loss=itc", "engine.lr=0.001"]),
-        (
-            ["experiment=short_job", "experiment/ablation=no_global"],
-            ["experiment=short_job", "experiment/ablation=no_global"],
-        ),
-        (["dataset=pairs", "dataset.csv=/data/x.csv"], ["dataset=pairs", "dataset.csv=/data/x.csv"]),
-    ],
-)
-def test_a_row_is_made_again_by_few_overrides(composer: Composer, overrides: list[str], expected: list[str]) -> None:
-    config = composer.compose(tuple(overrides))
-    assert config is not None
-    found = overrides_of(config, composer)
-    again = composer.compose(tuple(found))
-    assert again is not None and moving(again, GROUPS) == moving(config, GROUPS)
-    assert found == expected, f"{found}, enough are {expected}"
-
-
 def test_pictures_of_credentialed_data_stay_out(tmp_path: Path) -> None:
     for number, is_credentialed in enumerate((True, False)):
         folder = pretrain(tmp_path / str(number), name=str(number), seed=number)
@@ -164,6 +103,22 @@ def test_pictures_of_credentialed_data_stay_out(tmp_path: Path) -> None:
     rows = make(tmp_path).rows
     assert [one.caption for one in choose_samples(rows, 5)] == [f"1, seed 1: overlays/{one}" for one in "ab"]
     assert [(one.width, one.height) for one in choose_samples(rows, 1)] == [(5, 5)]
+
+
+@pytest.mark.parametrize(("outer", "own_files", "count"), [(False, "", 1), (True, "", 0), (False, "/data/a.png", 0)])
+def test_heat_maps_of_own_files_or_below_a_credentialed_run_stay_out(
+    tmp_path: Path, outer: bool, own_files: str, count: int
+) -> None:
+    folder = pretrain(tmp_path / "a", name="a")
+    plain = json.loads((folder / "config.yaml").read_text())
+    plain["dataset"] |= {"credentialed": outer}
+    write_config(folder, plain)
+    look = folder / "tasks" / "look"
+    look.mkdir(parents=True)
+    dataset = {"name": "iu_xray", "credentialed": False}
+    write_config(look, {"encoders": "x", "task": {"name": "grounding"}, "dataset": dataset, "frontal": own_files})
+    (look / "explain.png").write_bytes(png())
+    assert len(choose_samples(make(tmp_path).rows, 5)) == count
 
 
 def test_a_plot_is_the_same_file_every_time(sweep: Path) -> None:

@@ -10,6 +10,9 @@ from typing import Any
 
 from omegaconf import OmegaConf
 
+from support import entry
+from support.entry import FREE_ON_RESUME, is_free
+
 Flat = dict[str, Any]  # path of a key -> value
 
 # Groups of pre-training that move its figures; what else may stand beside them says where and how it ran.
@@ -17,28 +20,17 @@ GROUPS = ("encoder", "heads", "loss", "masking", "dataset", "engine", "init_from
 # Of these and of the groups of a task: where things lie, what is logged, how many work. `encoder.recipe` only hands its
 # values on to `engine` and `heads`.
 NO_RESULT = (
-    "encoder.recipe.",
-    "dataset.root",
-    "dataset.workers",
-    "dataset.cache",
-    "dataset.standin_root",
-    "dataset.on_error",
-    "dataset.log_",
-    "engine.num_workers",
-    "engine.log_",
-    "engine.checkpoint_every",
-    "engine.keep_checkpoints",
-    "engine.validate",
-    "task.num_workers",
-    "task.fit.num_workers",
-    "task.chunk",
+    *(key for key in FREE_ON_RESUME if key != "engine.max_steps"),
+    "encoder.recipe",
+    *(f"dataset.log_{what}" for what in ("text", "images", "ids")),
+    *("task.num_workers", "task.fit.num_workers", "task.chunk"),
 )
 PLAIN = re.compile(r"[\w./@%+*|-]+")
 
 
 def read_config(path: Path) -> Flat:
-    """Returns the values of a `config.yaml` by their paths."""
-    return flatten(OmegaConf.to_container(OmegaConf.load(path)))  # type: ignore[arg-type]
+    """Returns the values of a `config.yaml` by their paths; ValueError for one that is damaged."""
+    return flatten(OmegaConf.to_container(entry.read_config(path)))  # type: ignore[arg-type]
 
 
 def flatten(nested: Mapping[str, Any], prefix: str = "") -> Flat:
@@ -55,7 +47,7 @@ def flatten(nested: Mapping[str, Any], prefix: str = "") -> Flat:
 def moving(config: Flat, groups: Sequence[str]) -> Flat:
     """Returns the keys of some groups that move a result."""
     return {
-        key: value for key, value in config.items() if key.partition(".")[0] in groups and not key.startswith(NO_RESULT)
+        key: value for key, value in config.items() if key.partition(".")[0] in groups and not is_free(key, NO_RESULT)
     }
 
 

@@ -1,5 +1,6 @@
 """Every cell of a table, and what each row gains over the baseline row: by seed, and by patient where that is known."""
 
+import csv
 from collections.abc import Sequence
 from dataclasses import dataclass, field, replace
 from pathlib import Path
@@ -10,7 +11,7 @@ import numpy as np
 from support.reporting.figures import VALIDATION, Cell, Column, Difference, spread
 from support.reporting.predictions import Tested, read_tested
 from support.reporting.rows import Row
-from support.reporting.runs import TaskRun
+from support.reporting.runs import TaskRun, local
 
 if TYPE_CHECKING:
     from flvlp.metrics.bootstrap import Interval
@@ -87,7 +88,11 @@ class Drawn:
     def _tested(self, task: TaskRun) -> Tested | str:
         """Reads a run once."""
         if task.folder not in self._read:
-            self._read[task.folder] = read_tested(task, self.column.figure)
+            try:
+                self._read[task.folder] = read_tested(task, self.column.figure)
+            except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
+                what = f"{type(error).__name__}: {error}"
+                self._read[task.folder] = f"predictions.csv or tested.csv of {local(task.folder)} is damaged ({what})"
         return self._read[task.folder]
 
     def _pooled(self, ours: Sequence[TaskRun], theirs: Sequence[TaskRun], ids: tuple[str, ...]) -> "Interval":

@@ -11,15 +11,18 @@ from support.reporting.runs import TaskRun
 
 VALIDATION = "validation"
 SHOWN_OF_VALIDATION = ("retrieval/fused/r1", "retrieval/frontal/r1", "mlm_gap", "view_alignment_gap")
-# Names, or parts of names between slashes, of figures that are better the lower they are ...
-LOWER = ("itc", "mlm", "view_alignment", "prototype", "total", "median_rank", "mean_rank", "seconds")
-LOWER_ENDS = ("_shuffled", "_loss", "_rank")
-# ... and of those that are neither: counts, thresholds, what tells of collapse, and what chance gives.
+LOWER_ENDS = ("_rank", "_loss", "seconds")  # of figures that are better the lower they are
+# Losses, and what they lose with another study's images, are measured with each run's own masking, negatives and
+# temperatures: they tell of one run, and which of two is better they do not say.
+OF_ONE_RUN = ("itc", "mlm", "view_alignment", "prototype", "total")
+OF_ONE_RUN_ENDS = ("_shuffled", "_gap")
+# Neither are counts, thresholds, spreads, what tells of collapse, and what chance gives.
 NEITHER = (
     *("images", "pool", "boxes", "predictions", "queries", "studies", "classes_averaged", "classes_with_threshold"),
     *("positives", "known", "threshold", "perplexity", "nearest_perplexity", "purity_by_chance", "images_in_rsna_map"),
     *("phrases", "negatives_left_empty"),
 )
+NEITHER_ENDS = ("threshold", "_sd")
 CHANCE = "chance_"
 NO_COLUMN = ("_low", "_high")  # the ends of an interval
 
@@ -45,9 +48,18 @@ class Column:
     def better(self) -> int:
         """1 where higher is better, -1 where lower is, 0 where it is neither."""
         parts = self.figure.split("/")
-        if set(parts) & set(NEITHER) or CHANCE in self.figure:
+        if (
+            self.is_of_one_run
+            or CHANCE in self.figure
+            or any(one in NEITHER or one.endswith(NEITHER_ENDS) for one in parts)
+        ):
             return 0
-        return -1 if parts[-1] in LOWER or parts[-1].endswith(LOWER_ENDS) else 1
+        return -1 if parts[-1].endswith(LOWER_ENDS) else 1
+
+    @property
+    def is_of_one_run(self) -> bool:
+        """True for a loss of validation and what is made of it."""
+        return self.task == VALIDATION and (self.figure in OF_ONE_RUN or self.figure.endswith(OF_ONE_RUN_ENDS))
 
     def of(self, member: Member) -> float | None:
         """Returns the value of one seed of a row, None where it was not measured."""

@@ -47,6 +47,7 @@ def read_tested(task: TaskRun, figure: str) -> Tested | str:
         "zeroshot": _classified,
         "retrieve": _retrieved,
         "segment": _segmented,
+        "explain": _grounded,
     }
     kind = task.result["task"]
     if kind not in readers:
@@ -143,3 +144,39 @@ def _segmented(task: TaskRun, figure: str) -> Tested | str:
     patients = _patients(task.folder)
     ids = [line["id"] for line in lines]
     return Tested(ids, [f"{one:g}" for one in true], Ratio(*parts[figure]), [patients[one] for one in ids])
+
+
+def _grounded(task: TaskRun, figure: str) -> Tested | str:
+    """Reads phrases: `pointing`, `cnr`, `iou`, ... of all of them, and `<name>/<category or view>`.
+
+    A study with several phrases stands once for each, as `<id> <view> <number>`.
+    """
+    from flvlp.metrics.paired import Ratio
+
+    name, _, group = figure.partition("/")
+    lines = [
+        line
+        for line in _numbered(_lines(task.folder / "predictions.csv"))
+        if group in ("", line["category"], line["view"])
+    ]
+    if not lines or name not in lines[0]:
+        return f"{figure} is not computed again from predictions.csv"
+    values = np.array([float(line[name]) for line in lines])
+    is_known = np.isfinite(values)
+    patients = _patients(task.folder)
+    return Tested(
+        [f"{line['id']} {line['view']} {line['number']}" for line in lines],
+        [line["category"] for line in lines],
+        Ratio(np.where(is_known, values, 0.0), is_known.astype(np.float64)),
+        [patients[line["id"]] for line in lines],
+    )
+
+
+def _numbered(lines: list[dict[str, str]]) -> list[dict[str, str]]:
+    """Returns lines with how many of the same picture stand before each."""
+    seen = defaultdict[tuple[str, str], int](int)
+    for line in lines:
+        picture = line["id"], line["view"]
+        line["number"] = str(seen[picture])
+        seen[picture] += 1
+    return lines

@@ -5,9 +5,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
+from urllib.parse import quote
 
 from support.reporting.commands import Composer, overrides_of, relative_command
 from support.reporting.rows import Member, Row
+from support.reporting.runs import PretrainRun
 
 PRETRAIN = "experiments/pretrain.py"
 
@@ -39,9 +41,11 @@ def commands_of(row: Row, composer: Composer) -> list[tuple[str, str]]:
     runs = [member.run for member in row.members.values() if member.run]
     if runs:
         seeds = f"seed={','.join(map(str, row.seeds))}"
-        words = ["", PRETRAIN, *(["-m"] if len(row.seeds) > 1 else []), *overrides_of(runs[0].config, composer), seeds]
+        launch = ["launch=torchrun", f"launch.nproc_per_node={runs[0].world_size}"] if runs[0].world_size > 1 else []
+        many = ["-m"] if len(row.seeds) > 1 else []
+        words = ["", PRETRAIN, *many, *launch, *overrides_of(runs[0].config, composer), seeds]
         commands.append(("this row, every seed", relative_command(words, here)))
-        started = dict.fromkeys(relative_command(run.starts[0]["command"], here) for run in runs if run.starts)
+        started = dict.fromkeys(_as_started(run, here) for run in runs if run.starts)
         commands += [("as it was started", command) for command in started if command != commands[0][1]]
     tasks: dict[str, str] = {}
     for member in row.members.values():
@@ -50,6 +54,14 @@ def commands_of(row: Row, composer: Composer) -> list[tuple[str, str]]:
             if words[1:] and Path(words[1]).name != Path(PRETRAIN).name:  # those were chained to pre-training
                 tasks.setdefault(name, relative_command(words, here))
     return commands + [(f"{name}, one seed", command) for name, command in tasks.items()]
+
+
+def _as_started(run: PretrainRun, here: Path) -> str:
+    """Returns the command of a run; one of several processes that were not of its own was started by torchrun."""
+    command = relative_command(run.starts[0]["command"], here)
+    if run.world_size == 1 or run.config.get("launch.name", "local") != "local":
+        return command
+    return f"torchrun --nproc_per_node={run.world_size} {command.removeprefix('python ')}"
 
 
 def made_from(member: Member, page: Path) -> MadeFrom:
@@ -66,7 +78,7 @@ def made_from(member: Member, page: Path) -> MadeFrom:
 
 
 def _link(folder: Path, page: Path) -> str:
-    return Path(os.path.relpath(folder, page)).as_posix() + "/"
+    return quote(Path(os.path.relpath(folder, page)).as_posix()) + "/"
 
 
 def _seconds(member: Member) -> float | None:

@@ -6,7 +6,8 @@ from pathlib import Path
 from typing import Any
 
 from support.reporting.configs import GROUPS, Flat, brief, differences, frozen, most_common, moving, short_hash, usual
-from support.reporting.runs import Found, PretrainRun, Problem, TaskRun, local
+from support.reporting.finding import Found
+from support.reporting.runs import PretrainRun, Problem, TaskRun, local
 
 TASK_GROUPS = ("task", "dataset", "prompts", "label_fraction", "limit_test", "allow_seen")
 LONGEST_NAME = 60
@@ -81,6 +82,9 @@ def make_rows(found: Found) -> tuple[list[Row], list[Problem]]:
             other = row.members[run.seed].run
             assert other is not None, "only pre-training runs are there yet"
             problems.append(Problem(run.folder, "left out", f"same configuration and seed as {local(other.folder)}"))
+            if run.sha256 and run.sha256 == other.sha256:  # what was measured of these encoders stands for the other's
+                elsewhere = [task for task in run.tasks if not task.folder.is_relative_to(run.folder)]
+                problems += _add_tasks(row.members[run.seed], elsewhere, of_tasks)
             continue
         names.setdefault(key, []).append(run.name)
         row.members[run.seed] = Member(run.seed, run)

@@ -63,10 +63,15 @@ def _pictures(member: Member) -> list[Path]:
 
 
 def _is_public(path: Path, top: Path) -> bool:
-    """Returns whether the run that a picture lies in says that its data are not credentialed."""
+    """Returns whether the run that a picture lies in, and those around it, say that their data are not credentialed.
+
+    A picture of `explain` of one's own files is of data that no configuration speaks of.
+    """
+    said = []
     for folder in path.parents:
         if (folder / CONFIG).exists():
-            return read_config(folder / CONFIG).get("dataset.credentialed") is False
+            config = read_config(folder / CONFIG)
+            said.append(config.get("dataset.credentialed") is False and not config.get("frontal"))
         if folder == top:
-            return False
-    return False
+            break
+    return bool(said) and all(said)

@@ -61,14 +61,20 @@ def notes(rows: Sequence[Row], columns: Sequence[Column]) -> list[str]:
         f"{MARK} without an interval by patient: mean ± standard deviation of the differences of the single seeds.",
         "Validation figures are those of the epoch that encoders/ holds, which was chosen by one of them.",
     ]
+    if own := [column.name for column in columns if column.is_of_one_run]:
+        said.append(
+            f"{', '.join(own)}: measured with each row's own masking, negatives and temperatures; of two rows in which "
+            "these differ the values do not compare, and none is bold."
+        )
     return said + [f"{name}: {what}." for name, what in task_facts(rows).items()]
 
 
 def task_facts(rows: Sequence[Row]) -> dict[str, str]:
-    """Returns what each task measured on, from the first run of it."""
+    """Returns what each task measured on, from the first run of it, and which rows it judged by another view."""
     facts: dict[str, str] = {}
-    for task_name, task in (
-        (name, task) for row in rows for one in row.members.values() for name, task in one.tasks.items()
+    views: dict[str, dict[str, list[str]]] = {}  # task -> view -> names of rows
+    for row_name, task_name, task in (
+        (row.name, name, task) for row in rows for one in row.members.values() for name, task in one.tasks.items()
     ):
         result = task.result
         mode = str(result.get("mode", ""))
@@ -77,6 +83,13 @@ def task_facts(rows: Sequence[Row]) -> dict[str, str]:
             said.append(f"label fraction {result['label_fraction']:g}")
         said.append(f"{result['images']['tested']} test studies of {result['patients']} patients")
         facts.setdefault(task_name, ", ".join(filter(None, said)))
+        judged = views.setdefault(task_name, {}).setdefault(str(result.get("view", "")), [])
+        if row_name not in judged:
+            judged.append(row_name)
+    for task_name, by_view in views.items():
+        if len(by_view) > 1:  # `auto` takes what the encoders have
+            told = "; ".join(f"{view or 'unnamed'}: {', '.join(names)}" for view, names in by_view.items())
+            facts[task_name] += f"; not by the same view ({told})"
     return facts
 
 

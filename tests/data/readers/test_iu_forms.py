@@ -187,5 +187,5 @@ def test_pictures_are_found_in_the_nested_folder_of_the_kaggle_copy(prefix: str,
     names = [f"images_normalized/{prefix}{name}" for _, name, _ in VIEWS]
     write_pictures(tmp_path / "images", names)
     source = read(tmp_path)
-    assert source.listing.frontal_paths == [names[1], names[2]]
+    assert [*source.listing.frontal_paths] == [names[1], names[2]]
     assert source.frontal(1)[0, 0] == 2

@@ -8,6 +8,7 @@ from typing import NamedTuple
 
 import numpy as np
 
+from flvlp.data.columns import StudyColumns, Texts
 from flvlp.data.readers.base_config import FilesConfig
 from flvlp.data.readers.tables import hides_ids, listed
 from flvlp.data.readers.tree import Tree, leaves_root
@@ -56,9 +57,9 @@ class Listing:
         incomplete: what is missing of the kept studies -> how many.
     """
 
-    studies: list[Study]
-    frontal_paths: list[str]
-    lateral_paths: list[str]
+    studies: StudyColumns
+    frontal_paths: Texts
+    lateral_paths: Texts
     other_paths: list[tuple[str, ...]]
     kept: np.ndarray
     dropped: dict[str, np.ndarray]
@@ -142,12 +143,12 @@ def list_studies(
         )
     chosen = [records[number] for number in kept]
     return Listing(
-        [
+        StudyColumns(
             Study(record.study_id, record.patient_id, record.report, found.lateral != "", record.row)
             for record, found in zip(chosen, files, strict=True)
-        ],
-        [found.frontal for found in files],
-        [found.lateral for found in files],
+        ),
+        Texts(found.frontal for found in files),
+        Texts(found.lateral for found in files),
         [found.others for found in files],
         np.array(kept, dtype=np.int64),
         {what: np.array(rows, dtype=np.int64) for what, rows in dropped.items()},

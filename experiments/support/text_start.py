@@ -133,7 +133,7 @@ def train_text(text: TextEncoderConfig, reports: list[str], credentialed: bool, 
 
     def criterion(module: torch.nn.Module, batch: ReportBatch) -> tuple[torch.Tensor, torch.Tensor]:
         logits = module(batch.masked_tokens, batch.is_token, batch.masked_positions)
-        return mlm_loss(logits, batch.masked_targets), torch.tensor(len(batch.masked_targets), device=device)
+        return mlm_loss(logits, batch.masked_targets), torch.full((), len(batch.masked_targets), device=device)
 
     @torch.no_grad()
     def judge() -> dict[str, float]:

@@ -64,12 +64,21 @@ def stop() -> None:
         dist.destroy_process_group()
 
 
-def wrap(model: nn.Module) -> nn.Module:
+def wrap(model: nn.Module, *, averages: bool = True) -> nn.Module:
     """Returns the model inside DDP where there are several ranks, itself otherwise.
 
     Buffers are equal on all ranks by construction, so they are not sent; every parameter has a graph in every batch.
+
+    Args:
+        model: on this rank's device.
+        averages: False for one whose gradients `average_gradients` averages; it gets rank 0's parameters, as DDP gives,
+            and not the buckets that DDP keeps, which are as large as all gradients.
     """
     if world_size() == 1:
+        return model
+    if not averages:
+        for parameter in model.parameters():
+            dist.broadcast(parameter.data, src=0)
         return model
     device = next(model.parameters()).device
     devices = [device.index] if device.type == "cuda" else None

@@ -1,14 +1,12 @@
 """One optimiser step: counts, clipping and the schedule."""
 
 import os
-import traceback
 from pathlib import Path
 from typing import Any, cast
 
 import pytest
 import torch
 from torch import Tensor
-from torch.utils._python_dispatch import TorchDispatchMode
 
 from flvlp.engine.config import EngineConfig
 from flvlp.engine.optim import Schedule
@@ -17,6 +15,7 @@ from flvlp.engine.train import Criterion, Training, count_step, train_step
 from flvlp.losses.config import LossConfig
 from flvlp.losses.total import LossSum
 from flvlp.types import Batch
+from tests.asked import Asked
 from tests.builders import ALL_TERMS, counts_of, make_batch, make_model
 
 CPU = torch.device("cpu")
@@ -105,25 +104,6 @@ def test_a_step_skipped_for_overflow_advances_the_schedule_too() -> None:
         rates.append(run.optimizer.param_groups[0]["lr"])
     assert torch.equal(weights(run), before)
     assert rates == pytest.approx([0.1, 0.325, 0.55]), f"rates {rates}, by hand [0.1, 0.325, 0.55]"
-
-
-class Asked(TorchDispatchMode):
-    """Notes the operators that make a host wait for its device: they read a value, or a size hangs on values."""
-
-    WAITS = ("_local_scalar_dense", "is_nonzero", "nonzero", "masked_select", "_unique2", "unique_dim", "equal")
-
-    def __init__(self) -> None:
-        super().__init__()
-        self.found: list[str] = []
-
-    def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
-        name = func.overloadpacket.__name__
-        is_mask = name in {"index", "index_put", "index_put_"} and any(
-            one is not None and one.dtype == torch.bool for one in args[1]
-        )
-        if name in self.WAITS or is_mask:
-            self.found.append(f"{name} at {[f.lineno for f in traceback.extract_stack() if 'flvlp' in f.filename]}")
-        return func(*args, **(kwargs or {}))
 
 
 @pytest.mark.parametrize("negatives", [0, 2])

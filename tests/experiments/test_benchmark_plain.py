@@ -63,6 +63,29 @@ def test_studies_are_the_same_ones_padded_or_trimmed() -> None:
         assert torch.equal(batch.tokens.flatten()[batch.masked_positions], batch.masked_targets)
 
 
+def test_ranks_share_the_studies_of_the_batch_and_each_trims_its_own() -> None:
+    whole, half = make_batch(workload().sized(4), is_padded=False), workload().sized(2)
+    parts = [make_batch(half, is_padded=False, rank=rank, ranks=2) for rank in range(2)]
+    for name in ("frontal", "lateral", "study_index", "report_key"):
+        assert torch.equal(torch.cat([getattr(part, name) for part in parts]), getattr(whole, name)), name
+    lengths = [int(part.is_token.sum(dim=1).max()) for part in parts]
+    assert [part.tokens.shape[1] for part in parts] == lengths and max(lengths) == whole.tokens.shape[1]
+    assert [part.is_token.sum() for part in parts] == [whole.is_token[:2].sum(), whole.is_token[2:].sum()]
+    for part in parts:
+        assert torch.equal(part.tokens.flatten()[part.masked_positions], part.masked_targets)
+
+
+@pytest.mark.parametrize("is_fused", [True, False])
+def test_attention_is_counted_by_either_kernel(is_fused: bool) -> None:
+    query, key, value = (torch.ones(2, 3, 5, 4, requires_grad=True) for _ in range(3))
+    torch.backends.cuda.enable_flash_sdp(is_fused)
+    with Recorder() as recorder:
+        torch.nn.functional.scaled_dot_product_attention(query, key, value).sum().backward()
+    product = 2 * 2 * 3 * 5 * 5 * 4
+    assert recorder.flop == product * (7 if is_fused else 6), "the fused kernel computes its scores again"
+    assert bool(recorder.products) != is_fused
+
+
 def test_both_steps_lower_their_loss() -> None:
     made = workload(queue=0)
     for make in (lambda: our_step(made, "fp32"), lambda: plain_step(made)):

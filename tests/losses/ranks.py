@@ -9,7 +9,6 @@ from typing import Any, cast
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
-from torch.nn.parallel import DistributedDataParallel
 
 from flvlp import distributed
 from flvlp.engine.config import EngineConfig
@@ -109,7 +108,7 @@ class LinearModel(nn.Module):
 def linear_gradients(term: str, layout: str, ranks: Sequence[int]) -> list[Gradients]:
     """Returns the gradients and the value of a term at two consecutive steps; the queue is full by the second."""
     model = LinearModel(term)
-    wrapped: nn.Module = DistributedDataParallel(model) if dist.is_initialized() else model
+    wrapped = distributed.wrap(model)
     criterion = LossSum(CONFIG, frozenset({term}))
     found = []
     for step in range(STEPS):
@@ -156,7 +155,7 @@ def step_gradients(
     recorder.param_groups[0]["peak_lr"] = 0.0
     nothing: Any = None
     training = Training(
-        model=DistributedDataParallel(model) if dist.is_initialized() else model,
+        model=distributed.wrap(model, averages=not gradient_caching),
         criterion=LossSum(CONFIG, terms),
         optimizer=recorder,
         schedule=Schedule(10, 0, 1.0),
@@ -192,7 +191,7 @@ def negatives_gradients(rank: int) -> Gradients:
     model, batch = negatives_model(), negatives_batch(rank)
     words = distributed.sum_over_ranks(batch.is_word[batch.lateral_rows].sum().float())
     criterion = LossSum(LossConfig(), frozenset({"view_alignment"}))
-    wrapped = DistributedDataParallel(model)  # must outlive the backward pass
+    wrapped = distributed.wrap(model)  # must outlive the backward pass
     criterion(wrapped(batch), Counts(torch.tensor(1.0), words))["total"].backward()
     return {name: p.grad for name, p in model.named_parameters() if p.grad is not None}
 
@@ -206,7 +205,12 @@ def gathered(rank: int) -> dict[str, Any]:
     both = distributed.gather_with_grad(leaf * (rank + 1)) + doubled
     (both * coefficients).sum().backward()
     local = torch.tensor([rank + 1.0])
+    own = nn.Linear(2, 1, bias=False)
+    nn.init.constant_(own.weight, rank + 3.0)
+    shared = distributed.wrap(own, averages=False)
     return {
+        "shared weights": own.weight.detach(),
+        "is in no DDP": shared is own,
         "float rows": distributed.gather_rows(rows),
         "integer rows": distributed.gather_rows(torch.full((rank + 1,), rank)),
         "masks": distributed.gather_masks([torch.tensor([True, rank == 1]), torch.tensor([rank == 0, False])]),

@@ -120,6 +120,7 @@ def test_sums_and_objects_are_the_same_on_every_rank_and_arguments_are_left_alon
         assert found["summand"].tolist() == [rank + 1.0], f"{found['summand']}, expected {rank + 1}"
         assert found["objects"] == [{"rank": 0}, {"rank": 1}], f"{found['objects']}"
         assert found["broadcast"] == "from rank 0", f"{found['broadcast']}"
+        assert found["shared weights"].tolist() == [[3.0, 3.0]] and found["is in no DDP"]
 
 
 def test_without_a_process_group_every_collective_is_the_identity() -> None:

@@ -1,6 +1,7 @@
 """Lateral negatives: word i asked of k other studies' views (docs/paper.md section 4)."""
 
 from dataclasses import replace
+from typing import Any
 
 import pytest
 import torch
@@ -27,6 +28,24 @@ def test_there_are_min_of_k_and_the_other_studies_with_a_lateral(laterals: int, 
     expected = min(negatives, max(laterals - 1, 0))
     found = output.lateral_negatives.shape[1]
     assert found == expected, f"{found} negatives of {laterals} laterals with k = {negatives}, expected {expected}"
+
+
+@pytest.mark.parametrize("training", [True, False])
+def test_attention_is_never_asked_for_an_empty_batch(monkeypatch: pytest.MonkeyPatch, training: bool) -> None:
+    asked: list[int] = []
+
+    def attention(query: torch.Tensor, *args: Any, **kwargs: Any) -> torch.Tensor:
+        asked.append(len(query))
+        return original(query, *args, **kwargs)
+
+    original = torch.nn.functional.scaled_dot_product_attention
+    monkeypatch.setattr(torch.nn.functional, "scaled_dot_product_attention", attention)
+    model, output = aligned(make_batch([False, False]), 2, training)
+    assert len(asked) > 2 and min(asked) > 0, f"batches of {asked}: kernels on CUDA refuse 0"
+    assert (len(output.frontal), len(output.lateral_negatives), len(output.is_word)) == (0, 0, 0)
+    (output.frontal.sum() + output.lateral.sum()).backward()
+    gradients = [p.grad for p in model.alignment_decoder.parameters()]
+    assert all(one is not None and not one.any() for one in gradients), "every parameter has a graph, and gets nothing"
 
 
 @pytest.mark.parametrize("negatives", [1, 2, 3])

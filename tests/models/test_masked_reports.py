@@ -7,6 +7,7 @@ import torch
 
 from flvlp.models.masked_reports import MaskedReportModel
 from flvlp.models.text_encoder import TextEncoder
+from tests.asked import Asked
 from tests.builders import FIRST_PIECE, MASK, VOCABULARY, WIDTH, make_tokenizer, text_config
 
 TOKENS = torch.tensor([[2, 7, MASK, 9, 3], [2, MASK, 8, 3, 0]])
@@ -54,3 +55,10 @@ def test_the_text_encoder_starts_from_what_was_written(tmp_path: Path) -> None:
     for name, value in loaded.trunk.state_dict().items():
         assert torch.equal(value, own[name]), name
     assert loaded.vocab_size == VOCABULARY > FIRST_PIECE
+
+
+def test_it_does_not_wait_for_its_device() -> None:
+    made = model()
+    with Asked() as asked:
+        made(TOKENS, IS_TOKEN, POSITIONS)
+    assert not asked.found, asked.found

@@ -60,6 +60,15 @@ def test_words_that_do_not_train_the_text_leave_it_to_contrast_and_prototypes() 
     assert float((usual - gradient).norm()) > 0.01 * float(usual.norm())
 
 
+def test_a_pass_without_graph_leaves_the_next_one_its_weights_under_autocast() -> None:
+    model = make_model(heads=heads_config(words_train_text=False)).train()
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        output = model(BATCH)
+    LossSum(LossConfig(), ALL_TERMS)(output, counts_of(BATCH))["total"].backward()
+    untrained = [name for name, p in model.encoders.text.named_parameters() if p.requires_grad and p.grad is None]
+    assert not untrained, f"{untrained}: autocast may keep weights that were cast without a graph"
+
+
 def test_words_still_train_the_images() -> None:
     model = make_model(terms=frozenset({"itc", "mlm"}), heads=heads_config(words_train_text=False)).train()
     output = model(BATCH)

@@ -9,9 +9,16 @@ from typing import Any
 import torch
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_map
-from torch.utils.flop_counter import flop_registry
+from torch.utils.flop_counter import flop_registry, register_flop_formula, sdpa_backward_flop, sdpa_flop
 
 aten = torch.ops.aten
+# PyTorch counts the fused attention of devices, and not the one of CPUs.
+for operator, formula in (
+    (aten._scaled_dot_product_flash_attention_for_cpu, sdpa_flop),
+    (aten._scaled_dot_product_flash_attention_for_cpu_backward, sdpa_backward_flop),
+):
+    if operator not in flop_registry:
+        register_flop_formula(operator, get_raw=True)(formula)  # which reads shapes itself
 PRODUCTS = (
     aten.mm.default,
     aten.addmm.default,

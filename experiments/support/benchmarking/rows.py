@@ -100,8 +100,13 @@ def duel(
 
 def ratio(plain: Timed, ours: Timed, name: str, goal: str) -> Figure:
     """Returns how many times faster ours is; the spread is that of the turns in pairs."""
-    pairs = [one / other for one, other in zip(plain.seconds, ours.seconds, strict=True)]
-    return Figure(name, plain.median / ours.median, goal, f"{min(pairs):.2f}-{max(pairs):.2f}")
+    return Figure(name, plain.median / ours.median, goal, spread_of(plain, ours))
+
+
+def spread_of(above: Timed, below: Timed, by: float = 1) -> str:
+    """Returns least and greatest ratio of two contenders over the turns in pairs, divided by a number."""
+    pairs = [one / other / by for one, other in zip(above.seconds, below.seconds, strict=True)]
+    return f"{min(pairs):.2f}-{max(pairs):.2f}"
 
 
 def step_row(settings: Settings, precision: str) -> Row:
@@ -180,7 +185,7 @@ def ranks_row(settings: Settings, size: str) -> Row:
     workload: Workload = getattr(settings, size)
     if torch.cuda.device_count() == 1:
         return Row(f"ranks_{size}", "not measured: two ranks need two devices, and there is one", [])
-    half = workload.sized(workload.batch_size // 2)
+    half = workload.sized(half_of(workload))
     with (
         Contender(our_step, [workload, "auto"], threads=2) as one,
         Contender(our_step, [half, "auto"], threads=1, ranks=2) as two,
@@ -192,19 +197,29 @@ def ranks_row(settings: Settings, size: str) -> Row:
         f"two ranks of one thread ({studies / together.median:.3g} studies/s) beside one process of two threads "
         f"({studies / alone.median:.3g}), {studies} studies a step, encoders of size {size}"
     )
-    return Row(f"ranks_{size}", what, [ratio(alone, together, "two ranks / one process", goal)])
+    detail = {"one process": vars(alone), "two ranks": vars(together)}
+    return Row(f"ranks_{size}", what, [ratio(alone, together, "two ranks / one process", goal)], detail)
 
 
 def batch_row(settings: Settings) -> Row:
     """Whether the cost of a step is linear in the batch."""
-    small, large = (
-        settings.small.sized(settings.small.batch_size // 2),
-        settings.small.sized(settings.small.batch_size * 2),
-    )
+    small, large = settings.small.sized(half_of(settings.small)), settings.small.sized(2 * settings.small.batch_size)
     first, second = duel((our_step, [small, "auto"]), (our_step, [large, "auto"]), settings)
     times = second.median / first.median
     what = f"step of {large.batch_size} studies beside one of {small.batch_size}, {times:.2f} times the time"
-    return Row("batch", what, [Figure("cost of a study, large / small batch", times / 4, "<= 1.1")])
+    cost = Figure("cost of a study, large / small batch", times / 4, "<= 1.1", spread_of(second, first, 4))
+    return Row("batch", what, [cost], {"small": vars(first), "large": vars(second)})
+
+
+def half_of(workload: Workload) -> int:
+    """Returns half of the studies of a batch.
+
+    Raises:
+        ValueError: their number is odd.
+    """
+    if workload.batch_size % 2:
+        raise ValueError(f"benchmark: a batch of {workload.batch_size} studies cannot be halved; take an even number")
+    return workload.batch_size // 2
 
 
 def timed_step(training: "Training", batch: "Batch") -> float:

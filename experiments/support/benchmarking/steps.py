@@ -90,13 +90,19 @@ def make_model(workload: Workload) -> "FLVLP":
     return model.train().to(distributed.start())
 
 
-def make_batch(workload: Workload, *, is_padded: bool) -> "Batch":
-    """Returns made-up studies on the host; the same ones whether padded to the limit or trimmed to the longest."""
+def make_batch(workload: Workload, *, is_padded: bool, rank: int = 0, ranks: int = 1) -> "Batch":
+    """Returns made-up studies on the host; the same ones whether padded to the limit or trimmed to the longest.
+
+    Args:
+        workload: what is trained.
+        is_padded: to the limit, and not trimmed.
+        rank, ranks: the rows of one rank, of the studies that all of them have together.
+    """
     import torch
 
     from flvlp.types import Batch
 
-    size, crop, limit = workload.batch_size, workload.encoder.crop, workload.encoder.text.max_tokens
+    size, crop, limit = ranks * workload.batch_size, workload.encoder.crop, workload.encoder.text.max_tokens
     generator = torch.Generator().manual_seed(workload.seed)
     shortest, longest = (max(4, count * limit // 128) for count in (SHORTEST, LONGEST))
     lengths = torch.randint(shortest, longest + 1, (size,), generator=generator)
@@ -107,24 +113,25 @@ def make_batch(workload: Workload, *, is_padded: bool) -> "Batch":
     is_masked = is_word & (torch.rand(size, limit, generator=generator) < MASKED_SHARE)
     is_masked[:, 1] = True
     tokens = tokens.where(is_token, 0)
-    width = limit if is_padded else int(lengths.max())
-    tokens, is_token, is_word, is_masked = (one[:, :width] for one in (tokens, is_token, is_word, is_masked))
     pixels = torch.randint(0, 256, (2, size, 1, crop, crop), dtype=torch.uint8, generator=generator)
+    own = torch.arange(size).tensor_split(ranks)[rank]
+    width, size = limit if is_padded else int(lengths[own].max()), len(own)
+    tokens, is_token, is_word, is_masked = (one[own, :width] for one in (tokens, is_token, is_word, is_masked))
     positions = is_masked.flatten().nonzero().flatten()
     return Batch(
-        frontal=pixels[0],
-        lateral=pixels[1],
+        frontal=pixels[0, own],
+        lateral=pixels[1, own],
         lateral_rows=torch.arange(size),
         has_lateral=torch.ones(size, dtype=torch.bool),
         is_valid=torch.ones(size, dtype=torch.bool),
-        study_index=torch.arange(size),
+        study_index=own,
         tokens=tokens.contiguous(),
         masked_tokens=tokens.masked_fill(is_masked, 4).contiguous(),
         is_token=is_token.contiguous(),
         is_word=is_word.contiguous(),
         masked_positions=positions,
         masked_targets=tokens.flatten()[positions],
-        report_key=torch.arange(size),
+        report_key=own,
     )
 
 
@@ -155,10 +162,12 @@ def make_training(workload: Workload, precision: str, *, keeps: Path | None = No
 
 
 def our_step(workload: Workload, precision: str) -> Callable[[], Any]:
-    """Makes the step that `pretrain.py` takes; returns the loss of each."""
+    """Makes the step that `pretrain.py` takes, of several ranks each on its own studies; returns the loss of each."""
+    from flvlp import distributed
     from flvlp.engine.train import train_step
 
-    training, batch = make_training(workload, precision), make_batch(workload, is_padded=False)
+    training = make_training(workload, precision)
+    batch = make_batch(workload, is_padded=False, rank=distributed.rank(), ranks=distributed.world_size())
 
     def run() -> float:
         terms, _ = train_step(training, [batch])

@@ -15,6 +15,7 @@ from torch import Tensor
 
 from flvlp import distributed
 from flvlp.engine.left_out import broken_where_not_finite
+from flvlp.engine.profile import phase
 from flvlp.types import Batch, Counts
 
 if TYPE_CHECKING:
@@ -35,28 +36,32 @@ def cached_backward(training: "Training", micro_batches: Sequence[Batch], counts
     model, device = training.bare_model, training.device
     on_device = [batch.to(device) for batch in micro_batches]
     states, parts = [], []
-    for batch in on_device:
-        states.append(_random_state(device))
-        with torch.no_grad(), training.autocast():
-            parts.append(model.encode(batch))
+    with phase("step/encode without graph"):
+        for batch in on_device:
+            states.append(_random_state(device))
+            with torch.no_grad(), training.autocast():
+                parts.append(model.encode(batch))
     features = {name: join_rows([part[name] for part in parts]).requires_grad_() for name in parts[0]}
-    with training.autocast():
-        output = model.complete(join_batches(on_device), features)
-    losses = training.criterion(output, replace(counts, micro_batches=1))
-    training.scaler.scale(broken_where_not_finite(losses["total"])).backward()
+    with phase("step/heads and loss"):
+        with training.autocast():
+            output = model.complete(join_batches(on_device), features)
+        losses = training.criterion(output, replace(counts, micro_batches=1))
+        training.scaler.scale(broken_where_not_finite(losses["total"])).backward()
     gradients = {name: rows.grad for name, rows in features.items() if rows.grad is not None}
     after, first = _random_state(device), 0
     for batch, state in zip(on_device, states, strict=True):
         _restore(state, device)  # what the encoders draw (dropout) is drawn again
-        with training.autocast():
+        with phase("step/forward"), training.autocast():
             again = model.encode(batch)
         last = first + len(batch.tokens)
         pairs = [(again[name], whole[first:last]) for name, whole in gradients.items() if again[name].requires_grad]
         own = [gradient[:, : rows.shape[1]] if rows.ndim > 2 else gradient for rows, gradient in pairs]
-        torch.autograd.backward([rows for rows, _ in pairs], own)
+        with phase("step/backward"):
+            torch.autograd.backward([rows for rows, _ in pairs], own)
         first = last
     _restore(after, device)
-    distributed.average_gradients(model.parameters())
+    with phase("step/average"):
+        distributed.average_gradients(model.parameters())
     return {name: value.detach() for name, value in losses.items()}
 
 

@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from torch.autograd import DeviceType
 from torch.profiler import ProfilerActivity, profile, record_function, schedule, tensorboard_trace_handler
 
 from flvlp import distributed
@@ -16,8 +17,20 @@ log = logging.getLogger(__name__)
 FOLDER, TABLE = "profile", "table.txt"
 SKIPPED, WARM_UP, TRACED = 3, 1, 4  # steps; the first ones allocate what later ones use again
 PREFIX = "step/"
-phase = record_function  # with phase("step/forward"): what happens inside is one line of the table
 OPERATORS = 15  # that are listed
+
+
+@contextmanager
+def phase(name: str) -> Iterator[None]:
+    """Makes what happens inside one line of the table: `with phase("step/forward")`.
+
+    While a profile is taken on a device, each phase waits for it at its end: its time would else be that of handing
+    over the work.
+    """
+    with record_function(name):
+        yield
+        if torch.autograd._profiler_enabled() and torch.cuda.is_available():
+            torch.cuda.synchronize()
 
 
 @contextmanager
@@ -59,25 +72,29 @@ class _Nothing:
 
 
 def table_of(profiler: Any, steps: int) -> str:
-    """Returns milliseconds of each phase in one of `steps` steps, and of the operators that take most of it."""
-    on_device = torch.cuda.is_available()
-    events = profiler.key_averages()
+    """Returns milliseconds of each phase in one of `steps` steps, and of the operators that take most of it.
+
+    Phases are timed on the host, which waits at their ends. Operators are those of the host's threads, with the time of
+    the kernels that each has started where there is a device.
+    """
+    events = [event for event in profiler.key_averages() if event.device_type == DeviceType.CPU]
+    own_time = "self_device_time_total" if torch.cuda.is_available() else "self_cpu_time_total"
 
     def milliseconds(event: Any, kind: str) -> float:
-        return float(getattr(event, f"{kind}{'device' if on_device else 'cpu'}_time_total")) / 1e3 / steps
+        return float(getattr(event, kind)) / 1e3 / steps
 
     phases = [event for event in events if event.key.startswith(PREFIX)]
-    phases.sort(key=lambda event: -milliseconds(event, ""))
-    whole = sum(milliseconds(event, "") for event in phases)
+    phases.sort(key=lambda event: -event.cpu_time_total)
+    whole = sum(milliseconds(event, "cpu_time_total") for event in phases)
     lines = [f"{'phase':<42}{'ms a step':>12}{'share':>8}"]
     for event in phases:
-        taken = milliseconds(event, "")
+        taken = milliseconds(event, "cpu_time_total")
         lines.append(f"{event.key.removeprefix(PREFIX):<42}{taken:>12.1f}{taken / whole:>8.1%}")
     operators = [event for event in events if not event.key.startswith((PREFIX, "ProfilerStep"))]
-    operators.sort(key=lambda event: -milliseconds(event, "self_"))
-    total = sum(milliseconds(event, "self_") for event in operators)
+    operators.sort(key=lambda event: -milliseconds(event, own_time))
+    total = sum(milliseconds(event, own_time) for event in operators)
     lines += ["", f"{'operator, itself':<42}{'ms a step':>12}{'share':>8}{'calls':>8}"]
     for event in operators[:OPERATORS]:
-        own = milliseconds(event, "self_")
+        own = milliseconds(event, own_time)
         lines.append(f"{event.key[:40]:<42}{own:>12.1f}{own / total:>8.1%}{event.count // steps:>8}")
     return "\n".join(lines) + "\n"

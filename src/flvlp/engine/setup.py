@@ -66,7 +66,7 @@ def set_up_training(
         "%.1f M trained parameters, %s", trained, "float32" if dtype is None else str(dtype).removeprefix("torch.")
     )
     return Training(
-        model=distributed.wrap(model),
+        model=distributed.wrap(model, averages=not config.gradient_caching),
         criterion=criterion,
         optimizer=optimizer,
         schedule=optim.build_schedule(config, steps_per_epoch),

@@ -126,6 +126,7 @@ class FLVLP(TrainableModel):
         if not self.words_train_text:
             with torch.no_grad():
                 masked_words = self.encoders.encode_text(batch.masked_tokens, batch.is_token).words
+            torch.clear_autocast_cache()  # it may keep weights cast without a graph, and hand them to the next pass
             return self.encoders.encode_text(batch.tokens, batch.is_token), masked_words
         tokens = torch.cat([batch.tokens, batch.masked_tokens])
         both = self.encoders.encode_text(tokens, torch.cat([batch.is_token, batch.is_token]))
@@ -170,8 +171,9 @@ class FLVLP(TrainableModel):
         Returns:
             features of the M studies; negatives (k > 0) in training only, rolled among these studies.
         """
-        rows = views.lateral_rows
-        present = len(rows)
+        present = len(views.lateral_rows)
+        # Without any lateral one study is asked all the same and left out: kernels on CUDA take no empty batch.
+        rows = views.lateral_rows if present else views.lateral_rows.new_zeros(1)
         words = text.words if self.words_train_text else text.words.detach()
         words, is_word = words.index_select(0, rows), batch.is_word.index_select(0, rows)
         frontal = views.frontal_patches.index_select(0, rows)
@@ -183,7 +185,8 @@ class FLVLP(TrainableModel):
         laterals = self._ask(words, is_word, lateral, others)
         keys = batch.report_key.index_select(0, rows)
         is_negative = torch.stack([keys != keys[other] for other in others], dim=1) if others else is_word[:, :0]
-        return AlignmentOutput(frontals[:, 0], laterals[:, 0], is_word, frontals[:, 1:], laterals[:, 1:], is_negative)
+        parts = frontals[:, 0], laterals[:, 0], is_word, frontals[:, 1:], laterals[:, 1:], is_negative
+        return AlignmentOutput(*(part[:present] for part in parts))
 
     def _ask(self, words: Tensor, is_word: Tensor, patches: Tensor, others: list[Tensor]) -> Tensor:
         """Decodes words (M, T, D) against the own patches (M, P, D) and those of n others in one pass."""

@@ -41,7 +41,8 @@ class MaskedReportModel(TrainableModel):
         Returns:
             logits (N, V).
         """
-        hidden = self.trunk(input_ids=masked_tokens, attention_mask=is_token.long()).last_hidden_state  # (B, T, H)
+        seen = is_token[:, None, None, :]  # as in `TextEncoder.encode_text`
+        hidden = self.trunk(input_ids=masked_tokens, attention_mask=seen).last_hidden_state  # (B, T, H)
         masked = hidden.flatten(0, 1).index_select(0, masked_positions)
         return functional.linear(self.transform(masked), self.embedding, self.bias)
 

@@ -34,10 +34,12 @@ def score_patches(patches: Tensor, is_valid: Tensor, words: Tensor, is_word: Ten
         (B, P) float32 in [-2, 2], cos(patch, mean patch) + cos(patch, mean word); -inf for invalid patches.
     """
     patches, words = patches.float(), words.float()
-    directions = functional.normalize(patches, dim=-1)
-    targets = functional.normalize(masked_mean(patches, is_valid), dim=-1)
-    targets = targets + functional.normalize(masked_mean(words, is_word), dim=-1)
-    scores = torch.einsum("bpd,bd->bp", directions, targets)
+    # In bfloat16 patches that are alike would tie by the dozen, and ties go to the frontal ones, which come first.
+    with torch.autocast(patches.device.type, enabled=False):
+        directions = functional.normalize(patches, dim=-1)
+        targets = functional.normalize(masked_mean(patches, is_valid), dim=-1)
+        targets = targets + functional.normalize(masked_mean(words, is_word), dim=-1)
+        scores = torch.einsum("bpd,bd->bp", directions, targets)
     return scores.masked_fill(~is_valid, -torch.inf)
 
 

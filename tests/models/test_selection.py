@@ -108,14 +108,12 @@ def test_key_semantics_are_those_of_plain_loops(seed: int, keep_percent: int) ->
 
 
 def test_scores_are_in_float32_under_autocast_too() -> None:
-    patches, is_valid, words, is_word = draw(1, 3)
+    patches, *others = draw(1, 3)
     patches = patches.mean(dim=1, keepdim=True) + 0.01 * patches  # alike, as those of a lung field
-    expected = score_patches(patches, is_valid, words, is_word)
     with torch.autocast("cpu", dtype=torch.bfloat16):
-        scores = score_patches(patches, is_valid, words, is_word)
-    assert scores.dtype == torch.float32 and torch.equal(scores, expected)
-    rounded = expected.to(torch.bfloat16)
-    assert len(rounded[1].unique()) < len(expected[1].unique()) == PATCHES, "bfloat16 would tie some of them"
+        scores = score_patches(patches, *others)
+    assert scores.dtype == torch.float32 and torch.equal(scores, score_patches(patches, *others))
+    assert len(scores[1].bfloat16().unique()) < len(scores[1].unique()) == PATCHES, "bfloat16 would tie some of them"
 
 
 def test_four_fifths_of_the_valid_patches_are_kept_rounded_up_for_every_count_to_245() -> None:

@@ -1,5 +1,6 @@
 """What entry points share on the data side: the data set, its tokenizer, and what of it may be shown."""
 
+import gc
 import json
 import logging
 from collections.abc import Callable, Iterable
@@ -33,14 +34,21 @@ def read_source(config: DatasetConfig, long_side: int, *, needs_reports: bool = 
     Raises:
         ValueError: reports are needed and there are none; and what the readers raise.
     """
+    import numpy as np
+
     from flvlp import distributed
     from flvlp.data.cache.reading import use_cache
+    from flvlp.data.columns import laterals_of
     from flvlp.data.readers.build import build_source
     from flvlp.data.readers.files import FileSource
 
     if not distributed.is_main():
         distributed.barrier()
-    source = build_source(config)
+    gc.disable()  # nothing of it is garbage, and to look for some among millions of new objects takes seconds
+    try:
+        source = build_source(config)
+    finally:
+        gc.enable()
     if distributed.is_main():
         distributed.barrier()
     if needs_reports and not any(study.report for study in source.studies):
@@ -50,7 +58,7 @@ def read_source(config: DatasetConfig, long_side: int, *, needs_reports: bool = 
         )
     if isinstance(source, FileSource) and isinstance(config, FilesConfig):
         use_cache(source, config, long_side, compares_files=distributed.is_main())
-    laterals = sum(study.has_lateral for study in source.studies)
+    laterals = np.count_nonzero(laterals_of(source.studies))
     parts = ", ".join(f"{name} {len(positions)}" for name, positions in source.splits.items())
     log.info(
         "%s: %d studies, %d with a lateral; split %s: %s",

@@ -3,12 +3,13 @@
 import os
 import pickle
 from collections.abc import Callable, Sequence
+from dataclasses import astuple
 from pathlib import Path
 
 import numpy as np
 import pytest
 
-from flvlp.data.columns import StudyColumns, Texts
+from flvlp.data.columns import StudyColumns, Texts, laterals_of
 from flvlp.data.studies import Study
 
 TEXTS = ["", "a", "Röntgen 肺 \U0001fac1", "", "not\udc80text", "two\nlines", ""]
@@ -27,9 +28,13 @@ def test_texts_come_back_one_by_one_as_a_slice_and_in_order(texts: list[str]) ->
             kept[index]
 
 
+def columns_of(studies: Sequence[Study]) -> StudyColumns:
+    return StudyColumns(*zip(*(astuple(study) for study in studies), strict=True))
+
+
 def test_studies_come_back_as_they_were() -> None:
     studies = [Study(f"s{row}", f"p{row // 2}", text, row % 2 == 0, row + 2) for row, text in enumerate(TEXTS)]
-    kept = StudyColumns(studies)
+    kept = columns_of(studies)
     assert len(kept) == len(studies) and list(kept) == studies and kept[2:4] == studies[2:4]
     again = pickle.loads(pickle.dumps(kept))
     for one in (kept, again):
@@ -37,6 +42,7 @@ def test_studies_come_back_as_they_were() -> None:
         assert type(one[0].has_lateral) is bool and type(one[0].row) is int
     with pytest.raises(IndexError):
         kept[len(studies)]
+    assert laterals_of(kept).tolist() == laterals_of(studies).tolist() == [study.has_lateral for study in studies]
 
 
 def grown_in_a_fork(read: Callable[[], object]) -> float:
@@ -68,6 +74,6 @@ def test_a_worker_that_reads_every_study_copies_none_of_them() -> None:
     def reads(kept: Sequence[Study]) -> Callable[[], object]:
         return lambda: [len(kept[index].report) for index in order]
 
-    as_objects, as_columns = (grown_in_a_fork(reads(kept)) for kept in (studies, StudyColumns(studies)))
+    as_objects, as_columns = (grown_in_a_fork(reads(kept)) for kept in (studies, columns_of(studies)))
     assert as_objects > 10, f"a list of studies grows by {as_objects:.1f} MiB: the measure sees nothing"
     assert as_columns < 3, f"columns grow by {as_columns:.1f} MiB in a worker, a list by {as_objects:.1f}"

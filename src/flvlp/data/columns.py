@@ -50,14 +50,18 @@ class Texts(Sequence[str]):
 class StudyColumns(Sequence[Study]):
     """Studies by columns; a `Study` is made when it is asked for."""
 
-    def __init__(self, studies: Iterable[Study]) -> None:
-        """Copies the studies."""
-        studies = list(studies)
-        self._study_ids = Texts(study.study_id for study in studies)
-        self._patient_ids = Texts(study.patient_id for study in studies)
-        self._reports = Texts(study.report for study in studies)
-        self._has_lateral = np.array([study.has_lateral for study in studies], dtype=bool)
-        self._rows = np.array([study.row for study in studies], dtype=np.int64)
+    def __init__(
+        self,
+        study_ids: Iterable[str],
+        patient_ids: Iterable[str],
+        reports: Iterable[str],
+        has_lateral: Iterable[bool],
+        rows: Iterable[int],
+    ) -> None:
+        """Copies the columns, each with an entry a study; see `Study`."""
+        self._study_ids, self._patient_ids, self._reports = Texts(study_ids), Texts(patient_ids), Texts(reports)
+        self.has_lateral = np.fromiter(has_lateral, dtype=bool)  # (N,)
+        self._rows = np.fromiter(rows, dtype=np.int64)
 
     def __len__(self) -> int:
         """Returns how many there are."""
@@ -77,11 +81,18 @@ class StudyColumns(Sequence[Study]):
             self._study_ids[index],
             self._patient_ids[index],
             self._reports[index],
-            bool(self._has_lateral[index]),
+            bool(self.has_lateral[index]),
             int(self._rows[index]),
         )
 
     def __iter__(self) -> Iterator[Study]:
         """Yields all in order."""
-        columns = self._study_ids, self._patient_ids, self._reports, self._has_lateral.tolist(), self._rows.tolist()
+        columns = self._study_ids, self._patient_ids, self._reports, self.has_lateral.tolist(), self._rows.tolist()
         return map(Study, *columns)
+
+
+def laterals_of(studies: Sequence[Study]) -> np.ndarray:
+    """Returns which studies have a lateral view, (N,) bool."""
+    if isinstance(studies, StudyColumns):
+        return studies.has_lateral
+    return np.fromiter((study.has_lateral for study in studies), dtype=bool)

@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch.utils.data import DataLoader, Dataset
 
+from flvlp.data.columns import laterals_of
 from flvlp.data.config import ImageConfig, MaskingConfig
 from flvlp.data.dataset import Collator, StudyDataset, derange
 from flvlp.data.pictures import Collate, PictureDataset, PictureSample
@@ -94,7 +95,7 @@ class Loaders:
         Returns:
             both loaders, and (studies,) bool of the whole source: False for a study that found no other to swap with.
         """
-        has_lateral = np.array([study.has_lateral for study in self.source.studies])
+        has_lateral = laterals_of(self.source.studies)
         sampler = ShardSampler(positions, self.rank, self.world_size)
         own = self._dataset(is_training=False)
         images_from = derange(has_lateral, positions)

@@ -1,6 +1,7 @@
 """Sections of a radiology report, marks of removed names and dates, and the text that the tokenizer sees."""
 
 import re
+from functools import lru_cache
 from typing import NamedTuple
 
 REPORT_POLICIES = ("both", "impression", "findings", "longer")
@@ -101,9 +102,9 @@ def split_sections(text: str) -> Sections:
     for header, stop in zip(headers, starts[1:], strict=True):
         kind = _kind(header)
         parts[kind].append(text[header.start() if kind == "rest" else header.end() : stop])
-    sections = Sections(**{kind: _normalised(" ".join(texts)) for kind, texts in parts.items()})
-    if sections.findings or sections.impression:
-        return sections
+    findings, impression, rest = (_normalised(" ".join(parts[kind])) for kind in ("findings", "impression", "rest"))
+    if findings or impression:
+        return Sections(findings, impression, rest)
     start, stop = _last_paragraph(text, headers)
     return Sections("", "", _normalised(f"{text[:start]} {text[stop:]}"), _normalised(text[start:stop]))
 
@@ -230,7 +231,12 @@ def _last_paragraph(text: str, headers: list[re.Match[str]]) -> tuple[int, int]:
 
 
 def _kind(header: re.Match[str]) -> str:
-    name = _name(header)
+    return _kind_of(header[header.lastgroup or 0])
+
+
+@lru_cache(maxsize=4096)  # a data set has a few dozen ways to write them
+def _kind_of(written: str) -> str:
+    name = _normalised(written).lower()
     if name in _FINDINGS_HEADERS:
         return "findings"
     return "impression" if name in _IMPRESSION_HEADERS else "rest"

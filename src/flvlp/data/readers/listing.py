@@ -12,7 +12,6 @@ from flvlp.data.columns import StudyColumns, Texts
 from flvlp.data.readers.base_config import FilesConfig
 from flvlp.data.readers.tables import hides_ids, listed
 from flvlp.data.readers.tree import Tree, leaves_root
-from flvlp.data.studies import Study
 
 log = logging.getLogger(__name__)
 
@@ -144,11 +143,14 @@ def list_studies(
     chosen = [records[number] for number in kept]
     return Listing(
         StudyColumns(
-            Study(record.study_id, record.patient_id, record.report, found.lateral != "", record.row)
-            for record, found in zip(chosen, files, strict=True)
+            [record.study_id for record in chosen],
+            [record.patient_id for record in chosen],
+            [record.report for record in chosen],
+            [found.lateral != "" for found in files],
+            [record.row for record in chosen],
         ),
-        Texts(found.frontal for found in files),
-        Texts(found.lateral for found in files),
+        Texts([found.frontal for found in files]),
+        Texts([found.lateral for found in files]),
         [found.others for found in files],
         np.array(kept, dtype=np.int64),
         {what: np.array(rows, dtype=np.int64) for what, rows in dropped.items()},

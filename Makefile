@@ -25,7 +25,9 @@ else
 LAUNCH := $(BIN)/python -m torch.distributed.run --standalone --nproc-per-node $(NPROC)
 endif
 
-SIDE_BY_SIDE = $(if $(filter-out 1,$(JOBS)),hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS))
+# ARGS may name another launcher; the command line would win over that.
+OTHER_LAUNCHER = $(findstring hydra/launcher=,$(ARGS))$(findstring launch=slurm,$(ARGS))
+SIDE_BY_SIDE = $(if $(OTHER_LAUNCHER)$(filter 1,$(JOBS)),,hydra/launcher=joblib hydra.launcher.n_jobs=$(JOBS))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup pretrain ablation report eval-cls eval-seg eval-det eval-retrieval eval-zeroshot explain benchmark prepare doctor test test-slow faults audit check format tensorboard clean

@@ -3,7 +3,7 @@
 import os
 import subprocess
 import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import pytest
@@ -74,3 +74,14 @@ def run(command: Callable[..., list[str]]) -> Run:
         return run_entry(command(*overrides, launcher=launcher), cwd, environment(), is_fresh=is_fresh)
 
     return start
+
+
+@pytest.fixture
+def _attention_as_it_was() -> Iterator[None]:
+    """The switches of attention are the process's; other tests in it want their own."""
+    from torch.backends import cuda
+
+    before = cuda.flash_sdp_enabled(), cuda.fp16_bf16_reduction_math_sdp_allowed()
+    yield
+    cuda.enable_flash_sdp(before[0])
+    cuda.allow_fp16_bf16_reduction_math_sdp(before[1])

@@ -68,3 +68,21 @@ def test_a_shown_command_composes(page: str, command: str) -> None:
         with initialize_config_dir(version_base="1.3", config_dir=str(ROOT / "conf")):
             config = compose(entry, overrides=overrides)
         typed(importlib.import_module(entry).Args, config)
+
+
+@pytest.mark.parametrize(
+    ("given", "is_side_by_side"),
+    [
+        ([], True),
+        (["ARGS=seed=0"], True),
+        (["JOBS=1"], False),
+        (["ARGS=launch=slurm launch.partition=gpu"], False),
+        (["ARGS=hydra/launcher=basic"], False),
+    ],
+)
+def test_the_ablation_runs_jobs_side_by_side_unless_told_otherwise(given: list[str], is_side_by_side: bool) -> None:
+    own = {key: value for key, value in os.environ.items() if key not in ("MAKEFLAGS", "MFLAGS", "ARGS", "JOBS")}
+    command = ["make", "-n", "ablation", *given]
+    said = subprocess.run(command, cwd=ROOT, env=own, capture_output=True, text=True, check=True).stdout
+    (started,) = [line for line in said.splitlines() if "pretrain.py" in line]
+    assert ("hydra/launcher=joblib hydra.launcher.n_jobs=2" in started) == is_side_by_side, started

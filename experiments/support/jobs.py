@@ -6,7 +6,7 @@ import logging
 import math
 import os
 import time
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -39,33 +39,37 @@ def run_job(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
     """
     check_overrides(args.then or {})
     if not is_sweep() or args.resume is not None:
-        return _run_alone(pretrain, args, folder, cfg)
+        return _alone(lambda: _run(pretrain, args, folder, cfg), args, folder)
     check_same_configuration(folder, cfg)
     finished = folder / FINISHED_FILE
     if finished.exists() and not pending(args.then or {}, folder):
         log.info("skipped, an earlier start has finished it: %s", folder)
+        (folder / FAILED_FILE).unlink(missing_ok=True)  # of a start with other tasks
         return Done(_number(json.loads(finished.read_text())["value"]), is_skipped=True)
+    if finished.exists() and args.launch.nnodes == 1:  # of several hosts, the one with rank 0 is known once they meet
+        log.info("an earlier start has finished the pre-training, its tasks are run: %s", folder)
+        return _alone(lambda: _run_tasks(args, folder), args, folder)
     if any((folder / "checkpoints").glob("step_*.pt")):
         log.info("resumed, an earlier start was interrupted: %s", folder)
         args.resume = cfg.resume = str(folder)
-    return _run_alone(pretrain, args, folder, cfg)
+    return _alone(lambda: _run(pretrain, args, folder, cfg), args, folder)
 
 
-def _run_alone(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
+def _alone(run: Callable[[], Done], args: Any, folder: Path) -> Done:
     """Runs the job where no other process is at work in its folder; of several ranks the first one looks.
 
     Raises:
         FolderTakenError: another one is.
     """
     if args.launch.nnodes > 1 or os.environ.get("RANK", "0") != "0":
-        return _run(pretrain, args, folder, cfg)
+        return run()
     path = folder / ".lock"
     lock = take_lock(path)
     if lock is None:
         raise FolderTakenError(f"another process is at work in {folder}; wait for it, or stop it")
     with lock:
         try:
-            return _run(pretrain, args, folder, cfg)
+            return run()
         finally:
             with suppress(OSError):
                 if [*folder.iterdir()] == [path]:  # no run came of it
@@ -89,10 +93,20 @@ def _run(pretrain: Job, args: Any, folder: Path, cfg: DictConfig) -> Done:
     return Done(value)
 
 
+def _run_tasks(args: Any, folder: Path) -> Done:
+    """Runs the tasks that are pending in the folder of a finished pre-training, which stays as it is."""
+    started = time.monotonic()
+    (folder / FAILED_FILE).unlink(missing_ok=True)
+    done = json.loads((folder / FINISHED_FILE).read_text())
+    run_chain(args.then or {}, folder, args.seed)
+    _finish(folder, done, started - done["seconds"])
+    return Done(_number(done["value"]))
+
+
 def _finish(folder: Path, done: Mapping[str, Any], started: float) -> None:
     """Writes down that the pre-training has ended, and how long the job took up to now."""
     seconds = round(time.monotonic() - started, 1)
-    replace_text(folder / FINISHED_FILE, json.dumps({"seconds": seconds, **done}) + "\n")
+    replace_text(folder / FINISHED_FILE, json.dumps({**done, "seconds": seconds}) + "\n")
 
 
 def release_device() -> None:

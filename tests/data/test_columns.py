@@ -54,14 +54,18 @@ def grown_in_a_fork(read: Callable[[], object]) -> float:
     receiver, sender = os.pipe()
     child = os.fork()
     if not child:
-        before = own()
-        read()
-        os.write(sender, str((own() - before) / 1024).encode())
-        os._exit(0)
-    os.waitpid(child, 0)
+        try:
+            before = own()
+            read()
+            os.write(sender, str((own() - before) / 1024).encode())
+        finally:
+            os._exit(0)  # it must not go on with the tests
     os.close(sender)
+    os.waitpid(child, 0)
     with os.fdopen(receiver) as file:
-        return float(file.read())
+        said = file.read()
+    assert said, "the forked process broke"
+    return float(said)
 
 
 @pytest.mark.skipif(not ROLLUP.exists(), reason="needs Linux's /proc/self/smaps_rollup")

@@ -1,7 +1,6 @@
 """AdamW over named groups and the schedule of docs/paper.md section 6."""
 
 import math
-from collections.abc import Iterator
 
 import pytest
 import torch
@@ -104,16 +103,6 @@ def test_the_fused_optimiser_takes_the_steps_of_adamw_written_out() -> None:
         for p, (value, _, _) in zip((layer.weight, layer.bias), states, strict=True):
             difference = float((p.detach() - value).abs().max())
             assert difference < 1e-5, f"step {step}: {p}, written out {value}, largest difference {difference}"
-
-
-@pytest.fixture
-def _attention_as_it_was() -> Iterator[None]:
-    """The switches of attention are the process's; other tests in it want their own."""
-    cuda = torch.backends.cuda
-    before = cuda.flash_sdp_enabled(), cuda.fp16_bf16_reduction_math_sdp_allowed()
-    yield
-    cuda.enable_flash_sdp(before[0])
-    cuda.allow_fp16_bf16_reduction_math_sdp(before[1])
 
 
 @pytest.mark.usefixtures("_attention_as_it_was")

@@ -75,6 +75,7 @@ def test_ranks_share_the_studies_of_the_batch_and_each_trims_its_own() -> None:
         assert torch.equal(part.tokens.flatten()[part.masked_positions], part.masked_targets)
 
 
+@pytest.mark.usefixtures("_attention_as_it_was")
 @pytest.mark.parametrize("is_fused", [True, False])
 def test_attention_is_counted_by_either_kernel(is_fused: bool) -> None:
     query, key, value = (torch.ones(2, 3, 5, 4, requires_grad=True) for _ in range(3))

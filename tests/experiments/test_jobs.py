@@ -1,6 +1,7 @@
 """One process at a time works in the folder of a run, a fresh one too."""
 
 import errno
+import json
 import subprocess
 import sys
 from pathlib import Path
@@ -10,6 +11,7 @@ from typing import Any
 import pytest
 from omegaconf import OmegaConf
 
+from support import jobs
 from support.jobs import run_job
 from support.sweeps import FolderTakenError
 from tests.conftest import ROOT, environment
@@ -76,3 +78,31 @@ def test_a_file_system_without_locks_is_told_and_keeps_no_run_from_going_on(
     monkeypatch.setattr("support.locks.fcntl.lockf", lockf)
     assert run_job(lambda *_: 0.5, args(None), tmp_path, CONFIG).value == 0.5
     assert f"no locks on the file system of {tmp_path / '.lock'}: see yourself" in caplog.text
+
+
+def test_tasks_are_tried_again_without_a_new_start_of_the_pre_training(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    waiting, ran = [["zeroshot"]], list[str]()
+    monkeypatch.setattr(jobs, "is_sweep", lambda: True)
+    monkeypatch.setattr(jobs, "check_same_configuration", lambda *_: None)
+    monkeypatch.setattr(jobs, "pending", lambda *_: waiting[0])
+
+    def run_chain(*_: Any) -> None:
+        ran.append("tasks")
+        if len(ran) == 1:
+            raise RuntimeError("then: 1 of 1 tasks broke")
+
+    monkeypatch.setattr(jobs, "run_chain", run_chain)
+    finished, failed = tmp_path / "finished.json", tmp_path / "failed.txt"
+    with pytest.raises(RuntimeError, match="1 of 1 tasks broke"):
+        run_job(lambda *_: 0.5, args(None), tmp_path, CONFIG)
+    assert json.loads(finished.read_text())["value"] == 0.5, "the pre-training has ended, whatever its tasks do"
+    finished.write_text(json.dumps({"value": 0.5, "metric": "x", "seconds": 4000.0}))
+    failed.touch()
+    done = run_job(lambda *_: pytest.fail("it was started again"), args(None), tmp_path, CONFIG)
+    assert (done.value, done.is_skipped, ran) == (0.5, False, ["tasks", "tasks"])
+    assert 4000 <= json.loads(finished.read_text())["seconds"] < 4010 and not failed.exists()
+    waiting[0] = []
+    failed.touch()
+    assert run_job(lambda *_: pytest.fail("it ran"), args(None), tmp_path, CONFIG).is_skipped and not failed.exists()

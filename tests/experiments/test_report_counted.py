@@ -2,27 +2,26 @@
 
 import hashlib
 import json
-import os
 import re
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from support.reporting.samples import choose_samples
 from support.reporting.tables import markdown
 from tests.experiments.made_runs import make, names, pretrain, scores_of, write_config, zeroshot
 
 
 def test_a_run_whose_task_broke_is_counted_with_the_tasks_that_did_not(tmp_path: Path) -> None:
-    for name, failed_at in (("again", 5), ("at_once", 9), ("task_broke", 10), ("broke", 10)):
-        folder = pretrain(tmp_path / name, name=name, seed=failed_at, loss={"mlm": len(name)})
-        zeroshot(folder / "tasks" / "zeroshot", scores_of(1, 0), seed=failed_at)
-        (folder / "failed.txt").write_text("RuntimeError: then: 1 of 2 tasks broke\n")
-        for file, when in (("failed.txt", failed_at), ("finished.json", 9)):
-            os.utime(folder / file, (when, when))
+    for seed, name in enumerate(("whole", "task_broke", "broke")):
+        folder = pretrain(tmp_path / name, name=name, seed=seed, loss={"mlm": seed})
+        zeroshot(folder / "tasks" / "zeroshot", scores_of(1, 0), seed=seed)
+        if name != "whole":
+            (folder / "failed.txt").write_text("RuntimeError: then: 1 of 2 tasks broke\n")
     (tmp_path / "broke" / "finished.json").unlink()
     report = make(tmp_path)
-    assert sorted(names(report)) == ["again", "at_once", "task_broke"]
+    assert sorted(names(report)) == ["task_broke", "whole"]
     assert all(member.tasks for row in report.rows for member in row.members.values())
     assert sorted((Path(one.where).name, one.state, one.reason) for one in report.problems if one.folder) == [
         ("broke", "broken", "RuntimeError: then: 1 of 2 tasks broke"),
@@ -33,7 +32,9 @@ def test_a_run_whose_task_broke_is_counted_with_the_tasks_that_did_not(tmp_path:
 FILES = ("config.yaml", "metrics.jsonl", "finished.json", "run.json", "data.json", "tasks/zeroshot/result.json")
 
 
-@pytest.mark.parametrize("content", ["", "3", '{"half', "[3]", "{}", "\0"])
+@pytest.mark.parametrize(
+    "content", ["", "3", '{"half', "[3]", "{}", "\0"], ids=["empty", "3", "half", "list", "{}", "0"]
+)
 @pytest.mark.parametrize("file", FILES)
 def test_a_damaged_file_costs_its_run_alone_and_is_named(tmp_path: Path, file: str, content: str) -> None:
     for name in ("whole", "spoilt"):
@@ -42,7 +43,9 @@ def test_a_damaged_file_costs_its_run_alone_and_is_named(tmp_path: Path, file: s
         zeroshot(folder / "tasks" / "zeroshot", scores_of(1, 0), seed=len(name))
     path = tmp_path / "spoilt" / file
     path.write_text(content)
+    (path.parent / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(16))
     report = make(tmp_path)
+    choose_samples(report.rows, 3)  # a damaged configuration says nothing about who may see it
     told = [one.reason for one in report.problems if one.folder]
     is_harmless = (file, content) in {  # a line that was never ended; facts that nothing hangs on
         *(("metrics.jsonl", one) for one in ("", '{"half', "\0")),
@@ -56,6 +59,41 @@ def test_a_damaged_file_costs_its_run_alone_and_is_named(tmp_path: Path, file: s
     else:
         assert len(told) == 1 and told[0].startswith(f"{path.name} is damaged"), told
     assert "whole" in counted and str(tmp_path) not in "".join(told)
+
+
+@pytest.mark.parametrize(
+    ("file", "change"),
+    [
+        ("tasks/zeroshot/result.json", {"figures": []}),
+        ("tasks/zeroshot/result.json", {"figures": None}),
+        ("tasks/zeroshot/result.json", {"figures": {"macro_auroc": "x"}}),
+        ("tasks/zeroshot/result.json", {"split_sha256": []}),
+        ("tasks/zeroshot/result.json", {"images": {}}),
+        ("tasks/zeroshot/result.json", {"patients": "x"}),
+        ("finished.json", {"seconds": [1]}),
+        ("run.json", {"world_size": "two"}),
+        ("metrics.jsonl", {"retrieval/fused/r1": None}),
+        ("metrics.jsonl", {"step": "x"}),
+        ("config.yaml", {"seed": "x"}),
+    ],
+)
+def test_a_value_of_another_kind_costs_its_run_alone_and_is_named(
+    tmp_path: Path, file: str, change: dict[str, Any]
+) -> None:
+    for name in ("whole", "spoilt"):
+        folder = pretrain(tmp_path / name, name=name, seed=len(name))
+        zeroshot(folder / "tasks" / "zeroshot", scores_of(1, 0), seed=len(name))
+    path = tmp_path / "spoilt" / file
+    *lines, last = path.read_text().strip().splitlines()
+    held = json.loads(last)
+    spoilt = [held[0] | change] if isinstance(held, list) else held | change
+    path.write_text("\n".join([*lines, json.dumps(spoilt)]) + "\n")
+    (path.parent / "picture.png").write_bytes(b"\x89PNG\r\n\x1a\n" + bytes(16))
+    report = make(tmp_path)
+    (told,) = [one.reason for one in report.problems if one.folder]
+    assert told.startswith(f"{path.name} is damaged"), told
+    assert any("whole" in name for name in names(report))
+    choose_samples(report.rows, 3)
 
 
 def test_a_study_that_was_looked_at_is_neither_a_row_nor_unfinished(tmp_path: Path) -> None:

@@ -105,10 +105,13 @@ def cut(path: Path, lines: int) -> None:
         (lambda folder: (folder / "predictions.csv").unlink(), "not there"),
         (lambda folder: change_result(folder, figures={"macro_auroc": 0.5}), "where result.json says 0.5"),
         (spoil_targets, "other studies"),
-        (lambda folder: cut(folder / "predictions.csv", 1), "seed_1/tasks/zeroshot is damaged (TypeError"),
+        (lambda folder: cut(folder / "predictions.csv", 1), "seed_1/tasks/zeroshot is damaged (TypeError)"),
         (lambda folder: cut(folder / "predictions.csv", 50), "every class of every study once"),
-        (lambda folder: cut(folder / "tested.csv", 50), "seed_1/tasks/zeroshot is damaged (KeyError"),
-        (lambda folder: (folder / "tested.csv").write_bytes(b"\xff"), "seed_1/tasks/zeroshot is damaged (Unicode"),
+        (lambda folder: cut(folder / "tested.csv", 50), "seed_1/tasks/zeroshot is damaged (KeyError)"),
+        (
+            lambda folder: (folder / "tested.csv").write_bytes(b"\xff"),
+            "tasks/zeroshot is damaged (UnicodeDecodeError)",
+        ),
     ],
     ids=[
         "no predictions",

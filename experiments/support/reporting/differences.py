@@ -91,8 +91,9 @@ class Drawn:
             try:
                 self._read[task.folder] = read_tested(task, self.column.figure)
             except (OSError, ValueError, KeyError, TypeError, csv.Error) as error:
-                what = f"{type(error).__name__}: {error}"
-                self._read[task.folder] = f"predictions.csv or tested.csv of {local(task.folder)} is damaged ({what})"
+                # Without its text, which may be an id, a path or a cell: a page is passed on.
+                what = f"{local(task.folder)} is damaged ({type(error).__name__})"
+                self._read[task.folder] = f"predictions.csv or tested.csv of {what}"
         return self._read[task.folder]
 
     def _pooled(self, ours: Sequence[TaskRun], theirs: Sequence[TaskRun], ids: tuple[str, ...]) -> "Interval":

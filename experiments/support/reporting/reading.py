@@ -34,9 +34,9 @@ def read_run(folder: Path) -> PretrainRun | TaskRun | Problem | None:
 
 def broken_task(folder: Path) -> Problem | None:
     """Returns what broke after a pre-training had ended: one of its tasks."""
-    failed, finished = folder / FAILED, folder / FINISHED
-    is_newer = failed.exists() and failed.stat().st_mtime_ns > finished.stat().st_mtime_ns
-    return Problem(folder, "broken", f"counted, but for a task: {_why_broken(folder)}") if is_newer else None
+    if not (folder / FAILED).exists():  # every start removes it
+        return None
+    return Problem(folder, "broken", f"counted, but for a task: {_why_broken(folder)}")
 
 
 def _read(folder: Path) -> PretrainRun | TaskRun | Problem | None:
@@ -84,9 +84,13 @@ def _result(path: Path) -> dict[str, Any]:
     """Returns the row of a task."""
     row = _read_json(path, dict)
     wrong = [key for key, kind in RESULT_KEYS.items() if not isinstance(row.get(key), kind)]
-    wrong += [name for name, value in row.get("figures", {}).items() if not isinstance(value, int | float | None)]
-    if wrong or "tested" not in row["images"]:
-        raise _damaged(path.name, f"without a value that fits: {', '.join(wrong) or 'images.tested'}")
+    if not isinstance(row.get("split_sha256", {}), dict):
+        wrong.append("split_sha256")
+    if not wrong:
+        wrong += [name for name, value in row["figures"].items() if not isinstance(value, int | float | None)]
+        wrong += ["images.tested"] * ("tested" not in row["images"])
+    if wrong:
+        raise _damaged(path.name, f"without a value that fits: {', '.join(wrong)}")
     return row
 
 
@@ -123,7 +127,8 @@ def _records(path: Path) -> Iterator[dict[str, Any]]:
             record = json.loads(line)
         except json.JSONDecodeError:
             return
-        if not isinstance(record, dict) or not {"part", "step"} <= record.keys():
+        is_record = isinstance(record, dict) and isinstance(record.get("part"), str)
+        if not is_record or not all(isinstance(value, int | float) for key, value in record.items() if key != "part"):
             raise _damaged(path.name, f"line {number} is no record")
         yield record
 
@@ -143,12 +148,17 @@ def _why_unfinished(folder: Path, records: list[dict[str, Any]]) -> str:
 def _starts(folder: Path) -> list[dict[str, Any]]:
     path = folder / "run.json"
     starts: list[dict[str, Any]] = _read_json(path, list) if path.exists() else []
-    if not all(isinstance(start, dict) and isinstance(start.get("command"), list) for start in starts):
-        raise _damaged(path.name, "a start without its command")
+    for start in starts:
+        if not isinstance(start, dict) or not isinstance(start.get("command"), list):
+            raise _damaged(path.name, "a start without its command")
+        if not isinstance(start.get("world_size", 1), int):
+            raise _damaged(path.name, f"world_size={start['world_size']!r}")
     return starts
 
 
 def _seconds(folder: Path) -> float | None:
     path = folder / FINISHED
     seconds = _read_json(path, dict).get("seconds") if path.exists() else None
-    return None if seconds is None else float(seconds)
+    if not isinstance(seconds, int | float | None):
+        raise _damaged(path.name, f"seconds={seconds!r}")
+    return seconds

@@ -70,8 +70,15 @@ def _is_public(path: Path, top: Path) -> bool:
     said = []
     for folder in path.parents:
         if (folder / CONFIG).exists():
-            config = read_config(folder / CONFIG)
-            said.append(config.get("dataset.credentialed") is False and not config.get("frontal"))
+            said.append(_says_public(folder / CONFIG))
         if folder == top:
             break
     return bool(said) and all(said)
+
+
+def _says_public(path: Path) -> bool:
+    try:
+        config = read_config(path)
+    except (OSError, ValueError):  # a damaged one says nothing
+        return False
+    return config.get("dataset.credentialed") is False and not config.get("frontal")

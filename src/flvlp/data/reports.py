@@ -1,7 +1,6 @@
 """Sections of a radiology report, marks of removed names and dates, and the text that the tokenizer sees."""
 
 import re
-from functools import lru_cache
 from typing import NamedTuple
 
 REPORT_POLICIES = ("both", "impression", "findings", "longer")
@@ -231,12 +230,7 @@ def _last_paragraph(text: str, headers: list[re.Match[str]]) -> tuple[int, int]:
 
 
 def _kind(header: re.Match[str]) -> str:
-    return _kind_of(header[header.lastgroup or 0])
-
-
-@lru_cache(maxsize=4096)  # a data set has a few dozen ways to write them
-def _kind_of(written: str) -> str:
-    name = _normalised(written).lower()
+    name = _name(header)
     if name in _FINDINGS_HEADERS:
         return "findings"
     return "impression" if name in _IMPRESSION_HEADERS else "rest"

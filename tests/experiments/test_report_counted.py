@@ -29,7 +29,10 @@ def test_a_run_whose_task_broke_is_counted_with_the_tasks_that_did_not(tmp_path:
     ]
 
 
-FILES = ("config.yaml", "metrics.jsonl", "finished.json", "run.json", "data.json", "tasks/zeroshot/result.json")
+FILES = (
+    *("config.yaml", "metrics.jsonl", "finished.json", "run.json", "data.json"),
+    *("tasks/zeroshot/result.json", "tasks/zeroshot/config.yaml"),
+)
 
 
 @pytest.mark.parametrize(
@@ -106,11 +109,14 @@ def test_a_study_that_was_looked_at_is_neither_a_row_nor_unfinished(tmp_path: Pa
 
 def test_a_task_stays_with_its_encoders_where_the_run_that_left_them_is_there_twice(tmp_path: Path) -> None:
     runs = [pretrain(tmp_path / name / "full" / "seed_0", name="full") for name in "ab"]  # the same weights in both
+    start = json.loads((runs[0] / "run.json").read_text())[0] | {"started": "2026-02-02T00:00:00+00:00"}
+    (runs[0] / "run.json").write_text(json.dumps([start]))  # of the two the first one counts
     digests = {hashlib.sha256((run / "encoders" / "encoders.safetensors").read_bytes()).hexdigest() for run in runs}
     zeroshot(tmp_path / "elsewhere", scores_of(1, 0), encoders_sha256=digests.pop())
     assert not digests
     (row,) = make(tmp_path).rows
     assert list(row.members[0].tasks) == ["zeroshot"]
+    assert row.members[0].run and row.members[0].run.folder == runs[0]
 
 
 @pytest.mark.parametrize(

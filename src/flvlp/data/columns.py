@@ -4,18 +4,39 @@ A forked worker copies a page of memory once it writes to it, and reading a Pyth
 reference. A list of 400,000 studies would be copied into every worker bit by bit.
 """
 
+from abc import abstractmethod
 from collections.abc import Iterable, Iterator, Sequence
 from itertools import pairwise
-from typing import overload
+from typing import TypeVar, overload
 
 import numpy as np
 
 from flvlp.data.studies import Study
 
+_Item = TypeVar("_Item")
 CODING = "utf-8", "surrogatepass"  # names of files may be no text
 
 
-class Texts(Sequence[str]):
+class _Made(Sequence[_Item]):
+    """A sequence whose items are made when they are asked for."""
+
+    @abstractmethod
+    def item(self, place: int) -> _Item:
+        """Returns the item at a place, counted from 0."""
+
+    @overload
+    def __getitem__(self, index: int) -> _Item: ...
+
+    @overload
+    def __getitem__(self, index: slice) -> list[_Item]: ...
+
+    def __getitem__(self, index: int | slice) -> _Item | list[_Item]:
+        """Returns one item, or several."""
+        places = range(len(self))[index]
+        return [self.item(place) for place in places] if isinstance(places, range) else self.item(places)
+
+
+class Texts(_Made[str]):
     """Texts in one array of bytes; each is made when it is asked for."""
 
     def __init__(self, texts: Iterable[str]) -> None:
@@ -28,17 +49,8 @@ class Texts(Sequence[str]):
         """Returns how many there are."""
         return len(self._ends) - 1
 
-    @overload
-    def __getitem__(self, index: int) -> str: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[str]: ...
-
-    def __getitem__(self, index: int | slice) -> str | list[str]:
-        """Returns one text, or several."""
-        if isinstance(index, slice):
-            return [self[one] for one in range(len(self))[index]]
-        place = range(len(self))[index]
+    def item(self, place: int) -> str:
+        """Returns the text at a place, counted from 0."""
         return self._bytes[self._ends[place] : self._ends[place + 1]].decode(*CODING)
 
     def __iter__(self) -> Iterator[str]:
@@ -47,7 +59,7 @@ class Texts(Sequence[str]):
             yield self._bytes[start:end].decode(*CODING)
 
 
-class StudyColumns(Sequence[Study]):
+class StudyColumns(_Made[Study]):
     """Studies by columns; a `Study` is made when it is asked for."""
 
     def __init__(
@@ -67,22 +79,14 @@ class StudyColumns(Sequence[Study]):
         """Returns how many there are."""
         return len(self._rows)
 
-    @overload
-    def __getitem__(self, index: int) -> Study: ...
-
-    @overload
-    def __getitem__(self, index: slice) -> list[Study]: ...
-
-    def __getitem__(self, index: int | slice) -> Study | list[Study]:
-        """Returns one study, or several."""
-        if isinstance(index, slice):
-            return [self[one] for one in range(len(self))[index]]
+    def item(self, place: int) -> Study:
+        """Returns the study at a place, counted from 0."""
         return Study(
-            self._study_ids[index],
-            self._patient_ids[index],
-            self._reports[index],
-            bool(self.has_lateral[index]),
-            int(self._rows[index]),
+            self._study_ids.item(place),
+            self._patient_ids.item(place),
+            self._reports.item(place),
+            bool(self.has_lateral[place]),
+            int(self._rows[place]),
         )
 
     def __iter__(self) -> Iterator[Study]:

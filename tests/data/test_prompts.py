@@ -96,6 +96,18 @@ def test_the_default_set_names_the_devices_and_denies_each_and_knows_the_normal_
     assert "No acute cardiopulmonary abnormality." in of("findings", "No Finding").positive
 
 
+def test_phrases_name_severity_and_place_and_do_not_deny_the_name() -> None:
+    effusion = of("phrases", "Pleural Effusion")
+    assert {"small pleural effusion on the right.", "pleural effusion on both sides."} <= set(effusion.positive)
+    assert {"The costophrenic angles are sharp.", "Normal chest radiograph."} <= set(effusion.negative)
+    for classes in CLASSES.values():
+        usual, phrases = (expand(shipped(name), classes) for name in ("findings", "phrases"))
+        for one, other in zip(usual, phrases, strict=True):
+            denials = {text for text in one.negative if text.startswith("No evidence of ")}
+            assert denials or one.name in ("No Finding", "normal"), f"{one.name}: the usual set denies nothing"
+            assert not denials & set(other.negative), f"{one.name}: {other.negative}"
+
+
 @pytest.mark.parametrize(
     ("name", "positive", "negative"),
     [

@@ -107,6 +107,22 @@ def test_a_study_that_was_looked_at_is_neither_a_row_nor_unfinished(tmp_path: Pa
     assert names(report) == ["a"] and not report.problems and not report.rows[0].members[0].tasks
 
 
+def test_prompt_sets_are_told_apart_by_their_name_and_not_by_their_words(tmp_path: Path) -> None:
+    folder = pretrain(tmp_path / "a", name="a")
+    for name, sample in (("findings", 0), ("phrases", 0), ("phrases", 5)):
+        task = folder / "tasks" / f"{name}_{sample}"
+        zeroshot(task, scores_of(1, sample), prompts=name)
+        words = {key: {"synonyms": [f"{name} of {key}"]} for key in ("mass", "nodule")}
+        config = json.loads((task / "config.yaml").read_text())
+        write_config(task, config | {"prompts": {"name": name, "findings": words, "sample": sample}})
+    (row,) = make(tmp_path).rows
+    assert sorted(row.members[0].tasks) == [
+        "zeroshot findings",
+        "zeroshot phrases",
+        "zeroshot phrases prompts.sample=5",
+    ]
+
+
 def test_a_task_stays_with_its_encoders_where_the_run_that_left_them_is_there_twice(tmp_path: Path) -> None:
     runs = [pretrain(tmp_path / name / "full" / "seed_0", name="full") for name in "ab"]  # the same weights in both
     start = json.loads((runs[0] / "run.json").read_text())[0] | {"started": "2026-02-02T00:00:00+00:00"}

@@ -154,6 +154,7 @@ def _facts(task: TaskRun) -> dict[str, str]:
         "dataset": result["dataset"],
         "split": result["split"],
         "fraction": fraction,
+        "prompts": str(result.get("prompts", "")),  # or the name would hold the hundred lists of words of a set
     }
 
 

@@ -9,6 +9,8 @@ import torch
 from torch import Tensor
 
 from flvlp.data.images import ImageReadError
+from flvlp.data.phantom.findings import Finding, draw_findings
+from flvlp.data.phantom.reports import write_report
 from flvlp.data.studies import Boxes, Labels, Masks, Study
 from flvlp.data.tokenizer import ReportTokenizer, train_tokenizer
 from flvlp.models.config import EncoderConfig, HeadsConfig, ImageEncoderConfig, TextEncoderConfig
@@ -189,6 +191,13 @@ REPORTS = (
 def make_tokenizer(max_tokens: int = 32, reports: Sequence[str] = REPORTS, vocab_size: int = 120) -> ReportTokenizer:
     """Returns a tokenizer learned from a few reports."""
     return train_tokenizer([*reports] * 3, vocab_size, max_tokens, credentialed=False)
+
+
+def draw_reports(count: int, seed: int) -> list[tuple[tuple[Finding, ...], str]]:
+    """Returns the findings of phantoms and their reports, one in three without a lateral view."""
+    generator = np.random.default_rng(seed)
+    studies = [draw_findings(generator) for _ in range(count)]
+    return [(findings, write_report(findings, generator, index % 3 > 0)) for index, findings in enumerate(studies)]
 
 
 class HandMadeSource:

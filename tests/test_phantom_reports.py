@@ -5,13 +5,13 @@ asserts or denies.
 """
 
 import re
-import time
 
 import numpy as np
 import pytest
 
 from flvlp.data.phantom.findings import FINDING_NAMES, Finding, draw_findings
 from flvlp.data.phantom.reports import write_report
+from tests.builders import draw_reports
 
 LUNGS = {"consolidation", "atelectasis", "edema", "nodule", "mass", "emphysema"}
 CHEST = LUNGS | {"pleural_effusion", "pneumothorax"}
@@ -58,6 +58,7 @@ STRUCTURES = (
         set(FINDING_NAMES),
     ),
 )
+GRADED = ("cardiomegaly", "pleural_effusion", "pneumothorax", "edema", "emphysema", "hiatal_hernia")
 GRADE_WORDS = {
     "small": r"\b(small|tiny|minor|minimal)\b",
     "moderate": r"\b(moderate|medium-sized|moderately)\b",
@@ -95,13 +96,7 @@ def facts(report: str) -> tuple[dict[str, list[str]], set[str]]:
     return asserted, denied
 
 
-def drawn(count: int, seed: int) -> list[tuple[tuple[Finding, ...], str]]:
-    generator = np.random.default_rng(seed)
-    studies = [draw_findings(generator) for _ in range(count)]
-    return [(findings, write_report(findings, generator, index % 3 > 0)) for index, findings in enumerate(studies)]
-
-
-REPORTS = drawn(4000, seed=1)
+REPORTS = draw_reports(4000, seed=1)
 NORMAL_REPORTS = [write_report((), np.random.default_rng(seed), True) for seed in range(400)]
 
 
@@ -173,15 +168,28 @@ def test_size_rib_and_level_are_those_of_the_finding() -> None:
 
 
 def test_degree_is_stated_and_never_another_degree() -> None:
-    graded = ("cardiomegaly", "pleural_effusion", "pneumothorax", "edema", "emphysema", "hiatal_hernia")
     for findings, report in REPORTS:
         asserted = facts(report)[0]
         for finding in findings:
-            if finding.name in graded:
+            if finding.name in GRADED:
                 sentence = asserted[finding.name][0]
                 stated = {grade for grade, words in GRADE_WORDS.items() if re.search(words, sentence)}
                 assert finding.severity in stated, f"{finding}: no degree in {sentence!r}"
                 assert stated <= {finding.severity, "small", "mild"}, f"{finding}: {stated} in {sentence!r}"
+
+
+@pytest.mark.parametrize("name", GRADED)
+def test_impression_names_a_finding_with_and_without_its_degree(name: str) -> None:
+    # Or a text encoder meets the bare name in denials alone, and reads a prompt such as "Pneumothorax." as one.
+    named = [
+        any(re.search(words, sentence) for words in GRADE_WORDS.values())
+        for findings, report in REPORTS
+        if name in {finding.name for finding in findings}
+        for sentence in sections(report)[1]
+        if re.search(ASSERTS[name], sentence)
+    ]
+    share = 1 - sum(named) / len(named)
+    assert 0.15 < share < 0.6, f"{share:.2f} of {len(named)} impressions of {name} give no degree"
 
 
 def test_impression_begins_with_a_most_severe_finding() -> None:
@@ -197,52 +205,9 @@ def test_impression_begins_with_a_most_severe_finding() -> None:
     assert compared > 500, f"only {compared} impressions were compared"
 
 
-def test_reports_have_25_to_110_words() -> None:
-    lengths = [len(report.split()) for _, report in REPORTS]
-    assert min(lengths) >= 25, f"shortest {min(lengths)}"
-    assert max(lengths) <= 110, f"longest {max(lengths)}"
-
-
-def test_without_a_lateral_view_no_report_speaks_of_one() -> None:
-    generator = np.random.default_rng(2)
-    for _ in range(1500):
-        findings = draw_findings(generator)
-        report = write_report(findings, generator, has_lateral=False)
-        assert not re.search(r"\blateral|two (views|projections)|both projections", report, re.IGNORECASE), report
-
-
-def test_with_a_lateral_view_reports_often_speak_of_it() -> None:
-    generator = np.random.default_rng(3)
-    reports = [write_report(draw_findings(generator), generator, has_lateral=True) for _ in range(500)]
-    assert sum("lateral" in report for report in reports) > 50
-
-
-def test_the_same_generator_state_gives_the_same_report() -> None:
-    findings = draw_findings(np.random.default_rng(4))
-    first, second = (write_report(findings, np.random.default_rng(7), True) for _ in range(2))
-    assert first == second
-
-
 @pytest.mark.parametrize("seed", range(5))
 def test_the_same_findings_get_different_words_and_the_same_facts(seed: int) -> None:
     findings = draw_findings(np.random.default_rng(seed))
     reports = [write_report(findings, np.random.default_rng(1000 + draw), True) for draw in range(60)]
     assert len(set(reports)) >= 58, f"{len(set(reports))} different reports of 60"
     assert {frozenset(facts(report)[0]) for report in reports} == {frozenset(finding.name for finding in findings)}
-
-
-def test_normal_studies_get_different_reports() -> None:
-    assert len(set(NORMAL_REPORTS)) >= 380, f"{len(set(NORMAL_REPORTS))} different reports of 400"
-
-
-def test_5000_reports_have_at_least_400_distinct_words() -> None:
-    texts = " ".join(report for _, report in drawn(5000, seed=5)).lower()
-    words = set(re.findall(r"[a-z]+", texts))
-    assert len(words) >= 400, f"{len(words)} words"
-
-
-def test_2000_reports_take_less_than_a_second() -> None:
-    start = time.process_time()
-    drawn(2000, seed=6)
-    seconds = time.process_time() - start
-    assert seconds < 1, f"{seconds:.2f} s for 2,000 reports"

@@ -1,8 +1,8 @@
 """The words of phantom reports: a grammar as plain tables, expanded by `reports.py`.
 
 A `{slot}` is replaced by one option of its table, drawn at random and expanded in turn. Slots that depend on the
-finding (`grade`, `side`, `area`, `zone`, `size`, `rib`, `level`, `hedge`, `seen`) are filled in by `reports.py`. An
-option listed twice is drawn twice as often, `""` says nothing. Sides are the patient's.
+finding (`grade`, `some`, `side`, `area`, `zone`, `size`, `rib`, `level`, `hedge`, `seen`) are filled in by
+`reports.py`. An option listed twice is drawn twice as often, `""` says nothing. Sides are the patient's.
 """
 
 WORDS: dict[str, tuple[str, ...]] = {
@@ -222,21 +222,21 @@ DESCRIPTIONS: dict[str, tuple[str, ...]] = {
     ),
 }
 
-# The short phrases of IMPRESSION, keyed as `DESCRIPTIONS`.
+# The short phrases of IMPRESSION, keyed as `DESCRIPTIONS`; `some` is a grade or nothing, as hospitals write.
 SUMMARIES: dict[str, tuple[str, ...]] = {
-    "cardiomegaly": ("{certain} {grade} cardiomegaly", "{grade} enlargement of the heart", "{adverb} enlarged heart"),
-    "pleural_effusion": ("{grade} {side} pleural effusion", "{certain} {grade} {side} effusion"),
-    "pleural_effusion_both": ("{grade} bilateral pleural effusions", "bilateral effusions, {grade}"),
-    "pneumothorax": ("{grade} {side} pneumothorax", "{side} apical pneumothorax, {grade}"),
+    "cardiomegaly": ("{certain} {some} cardiomegaly", "{some} enlargement of the heart", "{adverb} enlarged heart"),
+    "pleural_effusion": ("{some} {side} pleural effusion", "{certain} {some} {side} effusion"),
+    "pleural_effusion_both": ("{some} bilateral pleural effusions", "bilateral effusions, {grade}"),
+    "pneumothorax": ("{some} {side} pneumothorax", "{side} apical pneumothorax, {grade}"),
     "consolidation": ("{zone} {opacity}{hedge}", "{grade} {zone} {opacity}{hedge}", "{opacity} in {area}{hedge}"),
-    "atelectasis": ("{grade} {zone} atelectasis", "{certain} {zone} atelectasis", "{zone} {collapse}, {grade}"),
-    "edema": ("{grade} pulmonary edema{hedge}", "{certain} {grade} interstitial edema", "edema, {grade}"),
+    "atelectasis": ("{some} {zone} atelectasis", "{certain} {zone} atelectasis", "{zone} {collapse}, {grade}"),
+    "edema": ("{some} pulmonary edema{hedge}", "{certain} {some} interstitial edema", "edema, {grade}"),
     "nodule": ("{size} {zone} nodule{hedge}", "{certain} nodule in {area}, {size}", "{zone} pulmonary nodule{hedge}"),
     "mass": ("{size} {zone} mass{hedge}", "mass in {area}{hedge}", "large {zone} lung mass of {size}"),
-    "emphysema": ("{grade} emphysema", "emphysematous change, {grade}", "{certain} {grade} emphysema"),
-    "hiatal_hernia": ("{grade} hiatal hernia", "hiatus hernia, {grade}", "{certain} {grade} hiatal hernia"),
+    "emphysema": ("{some} emphysema", "emphysematous change, {grade}", "{certain} {some} emphysema"),
+    "hiatal_hernia": ("{some} hiatal hernia", "hiatus hernia, {grade}", "{certain} {some} hiatal hernia"),
     "rib_fracture": ("{displaced} {side} {rib} rib fracture", "{side} {rib} rib fracture, {displaced}"),
-    "vertebral_fracture": ("{grade} {level} {wedge}", "{certain} {wedge} of {level}", "{wedge} at {level}, {grade}"),
+    "vertebral_fracture": ("{some} {level} {wedge}", "{certain} {wedge} of {level}", "{wedge} at {level}, {grade}"),
     "endotracheal_tube": ("endotracheal tube {position}", "intubated patient, tube above the carina"),
     "central_line": ("{side} central venous catheter {position}", "{side} central line in place"),
     "pacemaker": ("{side} pacemaker in place", "{side} cardiac pacemaker device"),

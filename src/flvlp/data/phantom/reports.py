@@ -109,11 +109,13 @@ def _describe(
 ) -> str:
     """Writes the sentence of one finding, from `DESCRIPTIONS` or `SUMMARIES`."""
     name, side, severity = finding.name, finding.side, finding.severity
+    grades = phrases.GRADES["moderate_volume" if name in _VOLUMES and severity == "moderate" else severity]
     slots = {
         **_GENERAL_SLOTS,
         **phrases.EFFUSION_PLACES.get(finding.place, {}),
         "side": (side,),
-        "grade": phrases.GRADES["moderate_volume" if name in _VOLUMES and severity == "moderate" else severity],
+        "grade": grades,
+        "some": (*grades, *("" for _ in grades)),
         "hedge": phrases.NATURE if name in _OPACITIES else phrases.ORIGIN,
         "cause": phrases.CAUSES.get(name, ()),
         "seen": statements.SEEN_WITH_LATERAL if has_lateral else ("",),

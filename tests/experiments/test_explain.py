@@ -50,7 +50,10 @@ def test_a_credentialed_set_leaves_no_phrase_id_or_picture_behind(task: Task, st
     folder = task("explain", *MS_CXR)
     table = next(standin_root.glob("ms_cxr-*/MS_CXR*.csv"))
     with table.open() as file:
-        secrets = {line[column] for line in csv.DictReader(file) for column in ("label_text", "dicom_id", "path")}
+        told = list(csv.DictReader(file))
+    secrets = {line[column] for line in told for column in ("label_text", "dicom_id", "path")}
+    secrets -= {line["category_name"] for line in told}  # "Cardiomegaly" may be a phrase, and is the name of a class
+    assert len(secrets) > 50, f"{len(secrets)}"
     lines = rows_of(folder)
     assert lines
     assert not any(line["phrase"] for line in lines)

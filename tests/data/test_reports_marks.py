@@ -114,9 +114,9 @@ def test_what_is_left_around_a_mark_is_mended(text: str, expected: str) -> None:
 )
 def test_100_000_characters_of_one_kind_are_mended_within_a_second(unit: str) -> None:
     half = (unit * 50_000)[:50_000]
-    start = time.perf_counter()
+    start = time.process_time()
     for hostile in (half + half, "[**" + half + half, half + "XXXX" + half):
         remove_marks(hostile)
     remove_marks("(" * 50_000 + "XXXX" + ")" * 50_000)
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert seconds < 4, f"{unit!r}: {seconds:.2f} s for four texts; allowed is 1 s each"

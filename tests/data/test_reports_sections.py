@@ -199,8 +199,8 @@ def test_final_report_ends_the_impression_of_an_addendum() -> None:
 )
 def test_100_000_characters_of_one_kind_are_split_within_a_second(unit: str) -> None:
     text = (unit * 100_000)[:100_000]
-    start = time.perf_counter()
+    start = time.process_time()
     for hostile in (text, "." + text, "EXAM" + text + "x"):
         compose_report(split_sections(hostile))
-    seconds = time.perf_counter() - start
+    seconds = time.process_time() - start
     assert seconds < 3, f"{unit!r}: {seconds:.2f} s for three texts; allowed is 1 s each"
